@@ -1,0 +1,195 @@
+/**
+ * Device memory: buffers by size class, taken by scopes and given back when the scope ends.
+ *
+ * A buffer may be reused while earlier commands that read it are still queued: the queue keeps the order. The one
+ * trap is `writeBuffer`, which runs before everything in the encoder that is still being recorded; `take` therefore
+ * can be asked for a buffer that the open encoder has not touched.
+ */
+import { type Allocation, bytesPerElement, type DType, sizeOf, Tensor } from "./tensor.ts";
+
+/** Where the pool gets its buffers and what it must not exceed. */
+export interface BufferSource {
+  /** Creates a storage buffer of `byteLength` bytes, or throws. */
+  create(byteLength: number): GPUBuffer;
+  /** Largest buffer that the adapter gives, in bytes. */
+  readonly maxBufferSize: number;
+  /** Number of the command encoder that is being recorded. */
+  readonly encoderNumber: number;
+}
+
+/** Bytes in the pool: all buffers, those in use, and the most ever in use. */
+export interface MemoryUse {
+  readonly allocated: number;
+  readonly inUse: number;
+  readonly peak: number;
+}
+
+/** The smallest size class >= byteLength: eight steps an octave, so at most an eighth is lost. */
+export function sizeClass(byteLength: number): number {
+  if (byteLength <= 256) return 256;
+  const step = 2 ** Math.max(5, Math.floor(Math.log2(byteLength - 1)) - 3);
+  return Math.ceil(byteLength / step) * step;
+}
+
+/** Buffers by size class, last given back first taken (its bytes are likeliest in a cache). */
+export class Pool {
+  #free = new Map<number, Allocation[]>();
+  #nextId = 0;
+  #allocated = 0;
+  #inUse = 0;
+  #peak = 0;
+
+  constructor(readonly source: BufferSource) {}
+
+  /**
+   * A buffer of at least `byteLength` bytes with undefined contents.
+   * @param notTouchedBy the open encoder's number: take only a buffer that it has not touched
+   * @throws {RangeError} when the adapter gives no buffer of that size.
+   */
+  take(byteLength: number, what: string, notTouchedBy?: number): Allocation {
+    const wanted = sizeClass(byteLength);
+    if (wanted > this.source.maxBufferSize) {
+      throw new RangeError(
+        `${what} needs ${byteLength} bytes but this adapter's largest buffer is ` +
+          `${this.source.maxBufferSize} bytes: use a smaller batch or a shorter row`,
+      );
+    }
+    const free = this.#free.get(wanted) ?? [];
+    let at = free.length - 1;
+    while (at >= 0 && free[at].lastEncoder === notTouchedBy) at--;
+    const allocation = at >= 0 ? free.splice(at, 1)[0] : this.#create(wanted);
+    this.#inUse += wanted;
+    this.#peak = Math.max(this.#peak, this.#inUse);
+    return allocation;
+  }
+
+  /** Gives a buffer back. */
+  give(allocation: Allocation): void {
+    const free = this.#free.get(allocation.byteLength);
+    if (free) free.push(allocation);
+    else this.#free.set(allocation.byteLength, [allocation]);
+    allocation.lease++;
+    this.#inUse -= allocation.byteLength;
+  }
+
+  /** Destroys every buffer that neither a scope nor the open encoder uses; the next calls create anew. */
+  trim(): void {
+    const { encoderNumber } = this.source;
+    for (const [size, list] of this.#free) {
+      this.#free.set(size, list.filter((a) => a.lastEncoder === encoderNumber));
+      for (const { buffer, byteLength, lastEncoder } of list) {
+        if (lastEncoder === encoderNumber) continue;
+        buffer.destroy();
+        this.#allocated -= byteLength;
+      }
+    }
+  }
+
+  /** Bytes now and at the peak. */
+  get memory(): MemoryUse {
+    return { allocated: this.#allocated, inUse: this.#inUse, peak: this.#peak };
+  }
+
+  /** Starts a new measurement of the peak. */
+  resetPeak(): void {
+    this.#peak = this.#inUse;
+  }
+
+  #create(byteLength: number): Allocation {
+    const buffer = this.source.create(byteLength);
+    this.#allocated += byteLength;
+    return { id: this.#nextId++, buffer, byteLength, lastEncoder: -1, lease: 0 };
+  }
+}
+
+/** What a scope asks of the device. */
+export interface ScopeDevice {
+  readonly pool: Pool;
+  readonly encoderNumber: number;
+  clear(tensor: Tensor): void;
+  write(tensor: Tensor, data: ArrayBufferView): void;
+}
+
+/**
+ * A lexical lifetime: everything made in it is given back when it ends.
+ *
+ * ```ts
+ * using step = gpu.scope();
+ * const x = step.upload(new Float32Array(6), [2, 3]);
+ * ```
+ */
+export class Scope {
+  #taken = new Set<Allocation>();
+  #closed = false;
+
+  constructor(readonly device: ScopeDevice) {}
+
+  /** A tensor with undefined contents. */
+  empty(shape: readonly number[], dtype: DType = "f32", name = ""): Tensor {
+    return this.#tensor(shape, dtype, name);
+  }
+
+  /** A tensor of zeros. */
+  zeros(shape: readonly number[], dtype: DType = "f32", name = ""): Tensor {
+    const tensor = this.#tensor(shape, dtype, name);
+    this.device.clear(tensor);
+    return tensor;
+  }
+
+  /**
+   * A tensor with the host's numbers; dtype follows the array (Float32Array f32, Uint32Array u32, Int32Array i32,
+   * Uint16Array bf16).
+   * @throws {TypeError} when the array's length is not the shape's size.
+   */
+  upload(
+    data: Float32Array | Uint32Array | Int32Array | Uint16Array,
+    shape: readonly number[] = [data.length],
+    name = "",
+  ): Tensor {
+    const dtype = data instanceof Float32Array
+      ? "f32"
+      : data instanceof Uint32Array
+      ? "u32"
+      : data instanceof Int32Array
+      ? "i32"
+      : "bf16";
+    if (data.length !== sizeOf(shape)) {
+      throw new TypeError(
+        `upload: ${data.length} numbers do not fill ${name}[${shape.join(", ")}]`,
+      );
+    }
+    const tensor = this.#tensor(shape, dtype, name, this.device.encoderNumber);
+    this.device.write(tensor, data);
+    return tensor;
+  }
+
+  /** Gives one tensor's memory back before the scope ends; the tensor must not be used any more. */
+  release(tensor: Tensor): void {
+    if (this.#taken.delete(tensor.allocation)) this.device.pool.give(tensor.allocation);
+  }
+
+  /** Hands one tensor's memory to another scope: it lives until that one ends. */
+  move(tensor: Tensor, to: Scope): void {
+    if (this.#taken.delete(tensor.allocation)) to.#taken.add(tensor.allocation);
+  }
+
+  /** Whether the tensor's memory belongs to this scope. */
+  owns(tensor: Tensor): boolean {
+    return this.#taken.has(tensor.allocation);
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    for (const allocation of this.#taken) this.device.pool.give(allocation);
+    this.#taken.clear();
+  }
+
+  #tensor(shape: readonly number[], dtype: DType, name: string, notTouchedBy?: number): Tensor {
+    if (this.#closed) throw new TypeError(`${name}[${shape.join(", ")}]: its scope has ended`);
+    const byteLength = sizeOf(shape) * bytesPerElement(dtype);
+    const what = `tensor ${name}[${shape.join(", ")}]`;
+    const allocation = this.device.pool.take(Math.max(16, byteLength), what, notTouchedBy);
+    this.#taken.add(allocation);
+    return new Tensor(allocation, shape, dtype, 0, name);
+  }
+}

@@ -1,0 +1,20 @@
+// out = mean + std_scale * exp(log_std) * eps, element by element.
+// mean, log_std, eps, out: `size` numbers. Dispatch: one vec4 a lane, ceil(size / 256) workgroups. The last vec4 may
+// reach past the end: bindings are whole vec4s and nothing reads that padding.
+struct Params { size: u32, std_scale: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> mean: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> log_std: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> eps: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.y * groups.x + group.x) * 64u + lane;
+  if (4u * i >= params.size) { return; }
+  out[i] = mean[i] + params.std_scale * exp(log_std[i]) * eps[i];
+}

@@ -1,0 +1,197 @@
+// y (+)= a b (+ bias) (+ scale z c): the second product is appended to the loop over k, so that y is written once.
+// a is [M, lda], or [k, lda] with A_BY_K; b is [N, ldb], or [k, ldb] with B_BY_K; z [M, rank]; c [N, rank], or
+// [rank, N] with C_BY_K; y [M, ldy]. Forward NT: y = x W^T. Input gradient NN: d_x += d_y W. Weight gradient TN:
+// d_W += d_y^T x over the tokens k_begin to k_end.
+// b is bf16, four numbers to a vec2<u32>, widened exactly.
+// One workgroup is one subgroup of 8 lanes: a tile of R rows (8, 16, 32) and 8 C columns (C = 4, 8), C consecutive
+// columns a lane. A lane loads four k of its own rows and of its own columns; rows reach the other lanes by broadcast.
+// Dispatch: [ceil(M / R), ceil(N / 8 C)]. Leading dimensions, offsets, rank, and k where a or b is not BY_K, must be
+// multiples of 4; padding columns of a are zeros, those of y get finite numbers. Loads dominate on llvmpipe: one step
+// is (R / 8 + C) loads for 4 R C multiply-adds of 8 lanes, and the four products of a sum stay in one statement.
+struct Params {
+  m: u32, n: u32, k_begin: u32, k_end: u32, lda: u32, ldb: u32, ldy: u32, a_offset: u32, y_offset: u32,
+  rank: u32, scale: f32, has_bias: u32, accumulate: u32,
+}
+const R: u32 = 32u;
+const C: u32 = 8u;
+const A_BY_K: bool = false;
+const B_BY_K: bool = false;
+const C_BY_K: bool = false;
+const APPENDED: bool = false;
+alias Columns = mat2x4<f32>; // C columns of one row; the second half is unused when C is 4
+alias Rows = array<Columns, 8>;
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> z: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> c: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read> bias: array<vec4<f32>>;
+@group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
+
+fn wide(bits: vec2<u32>) -> vec4<f32> {
+  return bitcast<vec4<f32>>(vec4<u32>(bits.x << 16u, bits.x & 0xffff0000u, bits.y << 16u, bits.y & 0xffff0000u));
+}
+
+fn load_b(i: u32) -> vec4<f32> { return wide(b[i]); }
+
+// b[k .. k + 3][col .. col + 3], one vector of columns for each k.
+fn block_b(k: u32, col: u32) -> mat4x4<f32> {
+  let ld = params.ldb / 4u;
+  if (B_BY_K) {
+    let at = min(col / 4u, ld - 1u);
+    let last = params.k_end - 1u;
+    return mat4x4<f32>(
+      load_b(min(k, last) * ld + at), load_b(min(k + 1u, last) * ld + at),
+      load_b(min(k + 2u, last) * ld + at), load_b(min(k + 3u, last) * ld + at),
+    );
+  }
+  let at = k / 4u;
+  let last = params.n - 1u;
+  return transpose(mat4x4<f32>(
+    load_b(min(col, last) * ld + at), load_b(min(col + 1u, last) * ld + at),
+    load_b(min(col + 2u, last) * ld + at), load_b(min(col + 3u, last) * ld + at),
+  ));
+}
+
+fn block_c(k: u32, col: u32) -> mat4x4<f32> {
+  if (C_BY_K) {
+    let ld = params.n / 4u;
+    let at = min(col / 4u, ld - 1u) + k * ld;
+    return mat4x4<f32>(c[at], c[at + ld], c[at + 2u * ld], c[at + 3u * ld]);
+  }
+  let ld = params.rank / 4u;
+  let at = k / 4u;
+  let last = params.n - 1u;
+  return transpose(mat4x4<f32>(
+    c[min(col, last) * ld + at], c[min(col + 1u, last) * ld + at],
+    c[min(col + 2u, last) * ld + at], c[min(col + 3u, last) * ld + at],
+  ));
+}
+
+// Row r of `rows` += (four k of the row in lane r) times (the same four k of this lane's columns).
+fn multiply(rows: ptr<function, Rows>, own: vec4<f32>, b0: Columns, b1: Columns, b2: Columns, b3: Columns) {
+  let r0 = subgroupBroadcast(own, 0u);
+  (*rows)[0] += r0.x * b0 + r0.y * b1 + r0.z * b2 + r0.w * b3;
+  let r1 = subgroupBroadcast(own, 1u);
+  (*rows)[1] += r1.x * b0 + r1.y * b1 + r1.z * b2 + r1.w * b3;
+  let r2 = subgroupBroadcast(own, 2u);
+  (*rows)[2] += r2.x * b0 + r2.y * b1 + r2.z * b2 + r2.w * b3;
+  let r3 = subgroupBroadcast(own, 3u);
+  (*rows)[3] += r3.x * b0 + r3.y * b1 + r3.z * b2 + r3.w * b3;
+  let r4 = subgroupBroadcast(own, 4u);
+  (*rows)[4] += r4.x * b0 + r4.y * b1 + r4.z * b2 + r4.w * b3;
+  let r5 = subgroupBroadcast(own, 5u);
+  (*rows)[5] += r5.x * b0 + r5.y * b1 + r5.z * b2 + r5.w * b3;
+  let r6 = subgroupBroadcast(own, 6u);
+  (*rows)[6] += r6.x * b0 + r6.y * b1 + r6.z * b2 + r6.w * b3;
+  let r7 = subgroupBroadcast(own, 7u);
+  (*rows)[7] += r7.x * b0 + r7.y * b1 + r7.z * b2 + r7.w * b3;
+}
+
+fn store_row(row: u32, col: u32, sum: Columns, offset: Columns) {
+  if (row >= params.m || col >= params.n) { return; }
+  let at = (row * params.ldy + params.y_offset + col) / 4u;
+  let out = sum + offset;
+  if (params.accumulate != 0u) { y[at] += out[0]; } else { y[at] = out[0]; }
+  if (C == 4u || col + 4u >= params.n) { return; }
+  if (params.accumulate != 0u) { y[at + 1u] += out[1]; } else { y[at + 1u] = out[1]; }
+}
+
+fn store(row: u32, step: u32, col: u32, rows: ptr<function, Rows>, offset: Columns) {
+  store_row(row, col, (*rows)[0], offset);
+  store_row(row + step, col, (*rows)[1], offset);
+  store_row(row + 2u * step, col, (*rows)[2], offset);
+  store_row(row + 3u * step, col, (*rows)[3], offset);
+  store_row(row + 4u * step, col, (*rows)[4], offset);
+  store_row(row + 5u * step, col, (*rows)[5], offset);
+  store_row(row + 6u * step, col, (*rows)[6], offset);
+  store_row(row + 7u * step, col, (*rows)[7], offset);
+}
+
+@compute @workgroup_size(8)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let row = group.x * R;
+  let col = (group.y * 8u + lane) * C;
+  // A_BY_K: a lane loads four consecutive rows of one k, so group g holds rows g, g + 4, g + 8, ... of the tile.
+  let lda = params.lda / 4u;
+  let last_row = params.m - 1u;
+  let at_rows = params.a_offset / 4u + min(row / 4u + lane, (params.m - 1u) / 4u);
+  let at0 = params.a_offset / 4u + min(row + lane, last_row) * lda;
+  let at1 = params.a_offset / 4u + min(row + lane + 8u, last_row) * lda;
+  let at2 = params.a_offset / 4u + min(row + lane + 16u, last_row) * lda;
+  let at3 = params.a_offset / 4u + min(row + lane + 24u, last_row) * lda;
+  var rows0: Rows;
+  var rows1: Rows;
+  var rows2: Rows;
+  var rows3: Rows;
+  for (var k = params.k_begin; k < params.k_end; k += 4u) {
+    let left = block_b(k, col);
+    var right = left;
+    if (C > 4u) { right = block_b(k, col + 4u); }
+    let b0 = Columns(left[0], right[0]);
+    let b1 = Columns(left[1], right[1]);
+    let b2 = Columns(left[2], right[2]);
+    let b3 = Columns(left[3], right[3]);
+    if (A_BY_K) {
+      let last = params.k_end - 1u;
+      let zero = vec4<f32>();
+      let own = transpose(mat4x4<f32>(
+        a[k * lda + at_rows],
+        select(zero, a[min(k + 1u, last) * lda + at_rows], k + 1u <= last),
+        select(zero, a[min(k + 2u, last) * lda + at_rows], k + 2u <= last),
+        select(zero, a[min(k + 3u, last) * lda + at_rows], k + 3u <= last),
+      ));
+      multiply(&rows0, own[0], b0, b1, b2, b3);
+      multiply(&rows1, own[1], b0, b1, b2, b3);
+      multiply(&rows2, own[2], b0, b1, b2, b3);
+      multiply(&rows3, own[3], b0, b1, b2, b3);
+    } else {
+      multiply(&rows0, a[at0 + k / 4u], b0, b1, b2, b3);
+      if (R > 8u) { multiply(&rows1, a[at1 + k / 4u], b0, b1, b2, b3); }
+      if (R > 16u) {
+        multiply(&rows2, a[at2 + k / 4u], b0, b1, b2, b3);
+        multiply(&rows3, a[at3 + k / 4u], b0, b1, b2, b3);
+      }
+    }
+  }
+  if (APPENDED) {
+    let ld = params.rank / 4u;
+    let z0 = min(row + lane, last_row) * ld;
+    let z1 = min(row + lane + 8u, last_row) * ld;
+    let z2 = min(row + lane + 16u, last_row) * ld;
+    let z3 = min(row + lane + 24u, last_row) * ld;
+    for (var k = 0u; k < params.rank; k += 4u) {
+      let left = block_c(k, col);
+      var right = left;
+      if (C > 4u) { right = block_c(k, col + 4u); }
+      let c0 = params.scale * Columns(left[0], right[0]);
+      let c1 = params.scale * Columns(left[1], right[1]);
+      let c2 = params.scale * Columns(left[2], right[2]);
+      let c3 = params.scale * Columns(left[3], right[3]);
+      multiply(&rows0, z[z0 + k / 4u], c0, c1, c2, c3);
+      if (R > 8u) { multiply(&rows1, z[z1 + k / 4u], c0, c1, c2, c3); }
+      if (R > 16u) {
+        multiply(&rows2, z[z2 + k / 4u], c0, c1, c2, c3);
+        multiply(&rows3, z[z3 + k / 4u], c0, c1, c2, c3);
+      }
+    }
+  }
+  var offset: Columns;
+  if (params.has_bias != 0u) {
+    let last = (params.n - 1u) / 4u;
+    offset = Columns(bias[min(col / 4u, last)], bias[min(col / 4u + 1u, last)]);
+  }
+  if (A_BY_K) {
+    store(row, 4u, col, &rows0, offset);
+    store(row + 1u, 4u, col, &rows1, offset);
+    store(row + 2u, 4u, col, &rows2, offset);
+    store(row + 3u, 4u, col, &rows3, offset);
+  } else {
+    store(row, 1u, col, &rows0, offset);
+    if (R > 8u) { store(row + 8u, 1u, col, &rows1, offset); }
+    if (R > 16u) {
+      store(row + 16u, 1u, col, &rows2, offset);
+      store(row + 24u, 1u, col, &rows3, offset);
+    }
+  }
+}

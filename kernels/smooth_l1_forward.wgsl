@@ -1,0 +1,34 @@
+// out[r] = mean over D of e^2 / (2 beta) where |e| < beta, else |e| - beta / 2, with e = x - goal, row by row.
+// x, goal [N, D]; out [N]. beta 0 is |e|. Dispatch: 8 lanes a row, ceil(N / 8) workgroups.
+// Girshick, Fast R-CNN, 2015 (beta 1); PyTorch's smooth_l1_loss.
+struct Params { rows: u32, dim: u32, beta: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> goal: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+var<workgroup> sums: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let row = (group.y * groups.x + group.x) * 8u + lane / 8u;
+  var sum = 0.0;
+  if (row < params.rows) {
+    let end = (row + 1u) * params.dim;
+    for (var i = row * params.dim + lane % 8u; i < end; i += 8u) {
+      let e = abs(x[i] - goal[i]);
+      sum += select(e - 0.5 * params.beta, 0.5 * e * e / params.beta, e < params.beta);
+    }
+  }
+  sums[lane] = sum;
+  workgroupBarrier();
+  if (lane % 8u == 0u && row < params.rows) {
+    let low = sums[lane] + sums[lane + 1u] + sums[lane + 2u] + sums[lane + 3u];
+    let high = sums[lane + 4u] + sums[lane + 5u] + sums[lane + 6u] + sums[lane + 7u];
+    out[row] = (low + high) / f32(max(params.dim, 1u));
+  }
+}

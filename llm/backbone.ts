@@ -1,0 +1,62 @@
+/** What every backbone offers, whatever its architecture. */
+import type { Graph } from "../autograd/tape.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { ModelConfig } from "./config.ts";
+import type { KvCache } from "./kv_cache.ts";
+import type { LoraAdapter } from "./lora.ts";
+import type { Tokens } from "./tokens.ts";
+import type { TensorSpec, Weights } from "./weights.ts";
+
+/** How one forward pass runs. */
+export interface ForwardOptions {
+  /** Cache that the tokens extend; without one the rows see only themselves. */
+  readonly cache?: KvCache;
+  /** Keep what enters each layer. @default {false} */
+  readonly hiddenStates?: boolean;
+  /** Keep only each block's output and recompute the inside in backward. @default {false} */
+  readonly checkpoint?: boolean;
+}
+
+/** What one forward pass gives. */
+export interface ForwardResult {
+  /** After the final norm, [N, D]. */
+  readonly hidden: Tensor;
+  /** With `hiddenStates`: what enters layer 0, 1, ..., and last the raw output of the last layer. */
+  readonly hiddenStates: readonly Tensor[];
+}
+
+/** A language model without its loss: token embeddings, blocks, final norm, and the table of its head. */
+export interface Backbone {
+  readonly config: ModelConfig;
+  readonly weights: Weights;
+  readonly hiddenSize: number;
+  readonly numLayers: number;
+  /** Kv heads * head size: width of the cache. */
+  readonly kvWidth: number;
+  /** Longest row that it can place. */
+  readonly maxPositions: number;
+  /** Low-rank updates in use. */
+  adapter: LoraAdapter | undefined;
+  /** Token embedding table, [V, D]. */
+  readonly embeddings: Tensor;
+  /** Table of the output head, [V, D]; the embedding table when tied. */
+  readonly head: Tensor;
+  /** From embeddings [N, D] of the tokens to hidden states. */
+  forward(g: Graph, inputsEmbeds: Tensor, tokens: Tokens, options?: ForwardOptions): ForwardResult;
+  /** Where a LoRA adapter may sit: names of linear modules with [out, in] sizes. */
+  readonly linearModules: readonly LinearModule[];
+}
+
+/** A linear map of the backbone, as PEFT names it. */
+export interface LinearModule {
+  /** Full module name, `model.layers.0.self_attn.q_proj`. */
+  readonly name: string;
+  readonly numOutputs: number;
+  readonly numInputs: number;
+}
+
+/** An architecture: what its checkpoints must hold and how to build it. */
+export interface Architecture<C extends ModelConfig> {
+  tensors(config: C): TensorSpec[];
+  build(config: C, weights: Weights): Backbone;
+}

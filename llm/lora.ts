@@ -1,0 +1,129 @@
+/**
+ * LoRA: y = x W^T + (alpha / r) (x A^T) B^T on named linear modules, W frozen.
+ *
+ * Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685. Names, default targets and initial
+ * values as PEFT's: `base_model.model.<module>.lora_A.weight` [r, in], `lora_B.weight` [out, r].
+ */
+import type { Gpu } from "../gpu/device.ts";
+import type { Scope } from "../gpu/pool.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { Graph } from "../autograd/tape.ts";
+import { add } from "../ops/add.ts";
+import { embedding } from "../ops/embedding.ts";
+import { type Lora, matmulNN } from "../ops/linear.ts";
+import { threefryUniforms } from "../ops/random.ts";
+import type { Backbone, LinearModule } from "./backbone.ts";
+
+/** An adapter's settings, under PEFT's names. */
+export interface LoraConfig {
+  /** Rank. */
+  readonly r: number;
+  /** Scale is lora_alpha / r. */
+  readonly lora_alpha: number;
+  /** Last parts of module names; PEFT's defaults for the architecture when absent. */
+  readonly target_modules?: readonly string[];
+}
+
+/** PEFT's default targets by model_type. */
+export const DEFAULT_TARGETS: Readonly<Record<string, readonly string[]>> = {
+  llama: ["q_proj", "v_proj"],
+  qwen2: ["q_proj", "v_proj"],
+  gpt2: ["c_attn"],
+};
+
+/** The trainable low-rank updates of a backbone. */
+export class LoraAdapter {
+  /** A and B of every target, under PEFT's names. */
+  readonly parameters = new Map<string, Tensor>();
+  readonly scale: number;
+  #modules = new Map<string, Lora>();
+  #scope: Scope;
+
+  /**
+   * Makes an adapter with A uniform in +-1/sqrt(in) and B zero, drawn from `seed`; set `model.adapter` to use it.
+   * @throws {RangeError} for an impossible rank, {TypeError} when no module matches a target.
+   */
+  constructor(
+    private readonly gpu: Gpu,
+    model: Backbone,
+    readonly config: LoraConfig,
+    seed = 0,
+  ) {
+    const { r, lora_alpha } = config;
+    if (!Number.isSafeInteger(r) || r < 1) {
+      throw new RangeError(`lora r must be a whole number >= 1, got ${r}`);
+    }
+    this.scale = lora_alpha / r;
+    this.#scope = gpu.scope();
+    const targets = config.target_modules ?? DEFAULT_TARGETS[model.config.model_type];
+    const modules = targetModules(model.linearModules, targets);
+    modules.forEach((module, i) => {
+      const { name, numInputs, numOutputs } = module;
+      const bound = 1 / Math.sqrt(numInputs);
+      const uniforms = threefryUniforms(seed, i, r * numInputs);
+      const initial = uniforms.map((u) => (2 * u - 1) * bound);
+      const a = this.#parameter(`base_model.model.${name}.lora_A.weight`, initial, [r, numInputs]);
+      const zeros = new Float32Array(numOutputs * r);
+      const b = this.#parameter(`base_model.model.${name}.lora_B.weight`, zeros, [numOutputs, r]);
+      this.#modules.set(name, { a, b, scale: this.scale });
+    });
+  }
+
+  /** The update of a module, if it is a target. */
+  get(module: string): Lora | undefined {
+    return this.#modules.get(module);
+  }
+
+  /** Names of the modules that are updated. */
+  get modules(): readonly string[] {
+    return [...this.#modules.keys()];
+  }
+
+  /**
+   * Sets one parameter's numbers.
+   * @throws {TypeError} for a name or size that the adapter does not have.
+   */
+  write(name: string, data: Float32Array): void {
+    const tensor = this.parameters.get(name);
+    if (!tensor) throw new TypeError(`the adapter has no parameter '${name}'`);
+    this.gpu.write(tensor, data);
+  }
+
+  [Symbol.dispose](): void {
+    this.#scope[Symbol.dispose]();
+  }
+
+  #parameter(name: string, data: Float32Array, shape: readonly number[]): Tensor {
+    const tensor = this.#scope.upload(data, shape, name);
+    tensor.gradient = this.#scope.zeros(shape, "f32", `d_${name}`);
+    this.parameters.set(name, tensor);
+    return tensor;
+  }
+}
+
+/**
+ * W + scale * B A as f32, the weight that makes the adapter unnecessary.
+ * @param weight [N, K], f32 or bf16
+ * @returns [N, K] f32, in the graph's scope
+ */
+export function mergedWeight(g: Graph, weight: Tensor, { a, b, scale }: Lora): Tensor {
+  const [rows] = weight.shape;
+  const merged = embedding(g, weight, Uint32Array.from({ length: rows }, (_, i) => i));
+  const scaled = add(g, b, b, { alpha: scale, beta: 0 });
+  matmulNN(g, scaled, a, merged); // merged += (scale B) A
+  return merged;
+}
+
+function targetModules(
+  modules: readonly LinearModule[],
+  targets: readonly string[],
+): LinearModule[] {
+  const last = (name: string) => name.slice(name.lastIndexOf(".") + 1);
+  for (const target of targets) {
+    if (!modules.some(({ name }) => last(name) === target)) {
+      const known = [...new Set(modules.map(({ name }) => last(name)))].join(", ");
+      throw new TypeError(`lora target '${target}' is no module of the model; it has: ${known}`);
+    }
+  }
+  return modules.filter(({ name }) => targets.includes(last(name)));
+}

@@ -1,0 +1,53 @@
+/**
+ * Rotary tables of a model on the device, grown to the positions in use: a table for 131,072 positions would take
+ * 32 MB that a row of 100 tokens never reads.
+ */
+import type { Gpu } from "../gpu/device.ts";
+import type { Scope } from "../gpu/pool.ts";
+import { type RopeConfig, type RopeTables, ropeTables } from "../ops/rope.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+
+/** Cosines and sines by position, [P, E/2] each. */
+export class RotaryTables {
+  #scope: Scope;
+  #tables: { cos: Tensor; sin: Tensor } | undefined;
+  #numPositions = 0;
+
+  constructor(
+    gpu: Gpu,
+    private readonly config: Omit<RopeConfig, "maxPositions">,
+    private readonly maxPositions: number,
+  ) {
+    this.#scope = gpu.scope();
+  }
+
+  /**
+   * Makes sure that every position has its row.
+   * @throws {RangeError} for a position beyond the model's `max_position_embeddings`.
+   */
+  cover(positions: Uint32Array): void {
+    let last = 0;
+    for (const p of positions) last = Math.max(last, p);
+    if (last < this.#numPositions) return;
+    if (last >= this.maxPositions) {
+      throw new RangeError(
+        `position ${last} is beyond the model's max_position_embeddings ${this.maxPositions}: use shorter rows`,
+      );
+    }
+    const wanted = Math.min(this.maxPositions, Math.max(512, 2 * last));
+    const { cos, sin }: RopeTables = ropeTables({ ...this.config, maxPositions: wanted });
+    const shape = [wanted, this.config.headDim / 2];
+    if (this.#tables) {
+      this.#scope.release(this.#tables.cos);
+      this.#scope.release(this.#tables.sin);
+    }
+    this.#tables = { cos: this.#scope.upload(cos, shape), sin: this.#scope.upload(sin, shape) };
+    this.#numPositions = wanted;
+  }
+
+  /** The tables; `cover` first. */
+  get tables(): { readonly cos: Tensor; readonly sin: Tensor } {
+    if (!this.#tables) throw new TypeError("rotary tables: cover() the positions first");
+    return this.#tables;
+  }
+}

@@ -1,0 +1,138 @@
+#!/bin/sh
+# Tests of ../denow with an empty home and a PATH of stubs: no network, nothing installed for real.
+# The stub npm and curl write a line to $work/calls for each call; the stub Deno prints where it runs
+# and what it is given. Run: sh tests/denow_test.sh
+# shellcheck disable=SC2016,SC2034 # conditions are single-quoted, since `all` evaluates them later
+set -u
+
+root=$(cd "$(dirname "$0")/.." && pwd -P)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+project="$work/a project" version=2.9.6 passed=0 failed=0
+mkdir "$work/tools" "$work/npm" "$work/curl" "$work/old" "$work/pinned" "$work/apt" "$work/broken" "$project"
+cp "$root/denow" "$project/denow"
+for tool in sh awk basename cat chmod cp cut dirname flock grep mkdir mktemp mv readlink rm sed \
+  sha256sum shasum sleep tail; do
+  path=$(command -v "$tool") && ln -s "$path" "$work/tools/$tool"
+done
+
+stub() { # path; the script comes from standard input
+  { echo '#!/bin/sh' && cat; } >"$1" && chmod +x "$1"
+}
+stub "$work/tools/uname" <<'END'
+case $1 in -s) echo Linux ;; -m) echo x86_64 ;; esac
+END
+stub "$work/deno" <<END
+case \$1 in
+  --version) echo "deno $version (stable, release, stub)" ;;
+  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}" ; printf 'argument=%s\n' "\$@" ;;
+esac
+END
+stub "$work/npm/npm" <<END
+echo "npm \$*" >>"$work/calls"
+while [ "\$1" != --prefix ]; do shift; done
+sleep 0.3
+mkdir -p "\$2/node_modules/@deno/stub" && cp "$work/deno" "\$2/node_modules/@deno/stub/deno"
+END
+echo 'echo "no registry" >&2 && exit 1' | stub "$work/broken/npm"
+stub "$work/curl/curl" <<END
+echo "curl \$*" >>"$work/calls"
+while [ "\$1" != -o ]; do shift; done
+case \$3 in *.sha256sum) cat "$work/sum" ;; *) cat "$work/deno" ;; esac >"\$2"
+END
+stub "$work/curl/unzip" <<'END'
+cp "$2" "$5/deno" && chmod +x "$5/deno"
+END
+stub "$work/old/deno" <<'END'
+echo "deno 1.0.0 (stable, release, stub)"
+END
+cp "$work/deno" "$work/pinned/deno"
+echo 'echo 1000' | stub "$work/tools/id"
+echo 'echo 0' | stub "$work/apt/id"
+stub "$work/apt/apt-get" <<END
+echo "apt-get \$*" >>"$work/calls"
+case \$* in *install*) echo '"library_path": "$work/driver/libvulkan.so.1"' >"$work/new.json" ;; esac
+END
+mkdir "$work/driver" && touch "$work/driver/libvulkan.so.1"
+echo "\"library_path\": \"$work/driver/libvulkan.so.1\"" >"$work/driver/driver.json"
+
+home=$work/home driver=$work/driver/driver.json
+# Runs denow with the stubs in the folders named first (space-separated), then its arguments.
+denow() {
+  path=$work/tools
+  for folder in $1; do path=$work/$folder:$path; done
+  shift
+  env -i PATH="$path" ${home:+HOME="$home"} VK_DRIVER_FILES="$driver" LD_LIBRARY_PATH="$work/driver" \
+    "${program:-$project/denow}" "$@" >"$work/out" 2>"$work/err"
+}
+fresh() { rm -rf "${work:?}/home" && : >"$work/calls"; }
+says() { grep -q -e "$2" "$work/$1"; }
+silent() { [ ! -s "$work/err" ]; }
+calls() { [ "$(grep -c "$1" "$work/calls")" = "$2" ]; }
+one_line() { [ "$(grep -c '' "$work/err")" = 1 ]; }
+clean() { # no temporary folder is left
+  for folder in "$work"/home/.cache/colar-webgpu/install.*; do [ ! -e "$folder" ] || return 1; done
+}
+check() { # name, condition...
+  name=$1 && shift
+  if "$@"; then passed=$((passed + 1)); else
+    failed=$((failed + 1))
+    echo "FAILED: $name" && sed 's/^/  /' "$work/out" "$work/err"
+  fi
+}
+all() { while [ $# -gt 0 ]; do eval "$1" || return 1; shift; done; }
+
+check 'the version is written once, and is the pinned one' \
+  all '[ "$(grep -c "[0-9]\.[0-9]*\.[0-9]" "$root/denow")" = 1 ]' \
+  'grep -q "^version=$version$" "$root/denow"'
+
+fresh
+check 'npm installs the pinned version once, and says so' all 'denow npm fmt' 'one_line' \
+  'says err installing' 'calls "npm install.*deno@$version" 1' 'clean'
+check 'the second run is silent and needs neither npm nor curl' all 'denow "npm curl" fmt' 'silent' \
+  'calls . 1'
+check 'a cached Deno is preferred to another on PATH' all 'denow old fmt' 'says out argument=fmt'
+start=$(date +%s)
+for _ in 1 2 3 4 5 6 7 8 9 10; do denow npm task check; done
+check 'ten more runs take less than 5 s' [ $(($(date +%s) - start)) -lt 5 ]
+
+fresh
+check 'a pinned Deno on PATH is used without installing' all 'denow "npm pinned" fmt' silent 'calls . 0'
+check 'another version on PATH is not' all 'denow "npm old" fmt' 'calls npm 1' 'says out argument=fmt'
+
+fresh
+(denow npm fmt; echo $? >"$work/first") & denow npm fmt; second=$?; wait
+check 'two at once both succeed' all '[ "$(cat "$work/first") $second" = "0 0" ]' 'clean' \
+  'denow "" fmt'
+
+ln -s "$project/denow" "$work/link" && mkdir -p "$work/else where"
+cd "$work/else where" || exit 1
+program=../link
+check 'a task called through a link elsewhere gets the project, the folder stays' all \
+  'denow "" task check "a b"' 'says out "folder=$work/else where"' 'says out "argument=a b"' \
+  'says out "argument=$project/deno.json"' 'says out backend=vulkan'
+program=
+
+fresh && (sha256sum || shasum -a 256) <"$work/deno" >"$work/sum" 2>/dev/null
+check 'without npm the download is installed' all 'denow curl fmt' clean \
+  'calls "v$version/deno-x86_64.*zip" 2'
+check 'where npm fails the download follows' all 'fresh' 'denow "curl broken" fmt' \
+  'says err "npm failed (no registry)"' 'calls curl 2'
+fresh && echo "0000  deno.zip" >"$work/sum"
+check 'a wrong checksum is refused in one line' all '! denow curl fmt' 'says err "expected .0000"' \
+  'clean' '! denow "" fmt'
+fresh
+check 'without npm, curl and wget one line says so' all '! denow "" fmt' one_line 'says err "npm, curl and wget"'
+home=
+check 'without HOME one line says so' all '! denow npm fmt' one_line 'says err COLAR_CACHE'
+home=$work/home driver=$work/new.json
+check 'without a driver a user gets the command to run' all '! denow pinned task check' one_line \
+  'says err "sudo apt-get install -y mesa-vulkan-drivers libvulkan1"'
+check 'doctor goes on without a driver, fmt does not look' all 'denow pinned task doctor' one_line \
+  'denow pinned fmt' silent
+check 'root gets the driver through apt-get, once' all 'denow "pinned apt" task check' one_line \
+  'calls apt-get.*install 1' 'denow "pinned apt" task check' silent 'calls apt-get.*install 1'
+
+[ "$failed" = 0 ] && verdict=ok || verdict=FAILED
+echo "$verdict | $passed passed | $failed failed"
+[ "$failed" = 0 ]
