@@ -113,6 +113,25 @@ export class Graph {
   }
 
   /**
+   * Records a write to rows of `target` (a cache) that nothing else writes. Operations before and after the write read
+   * `target`, so its gradient is one buffer for all of them and lives until the scope ends, unlike an output's.
+   * @param backward adds the written rows of the target's gradient to that of every input that `g.needsGrad`
+   */
+  recordWrite(
+    target: Tensor,
+    inputs: readonly Tensor[],
+    backward: (d_target: Tensor) => void,
+  ): void {
+    if (!inputs.some((x) => this.needsGrad(x))) return;
+    if (!this.needsGrad(target)) this.#needed.add(target);
+    const run = () => {
+      const d_target = this.gradIfAny(target);
+      if (d_target) backward(d_target);
+    };
+    this.#entries.push({ outputs: [], backward: run });
+  }
+
+  /**
    * Declares that an operation has no backward.
    * @throws {TypeError} when a gradient would have to pass through it.
    */
@@ -152,7 +171,8 @@ export class Graph {
     }
     for (let i = this.#entries.length - 1; i >= 0; i--) {
       const { outputs, backward } = this.#entries[i];
-      if (!outputs.some((out) => this.#gradients.has(out))) continue; // nothing depends on it
+      const idle = outputs.length > 0 && !outputs.some((out) => this.#gradients.has(out));
+      if (idle) continue; // nothing depends on it
       backward();
       for (const out of outputs) {
         const d_out = this.#gradients.get(out);

@@ -83,8 +83,12 @@ export function kernel(path: string, source: string): Kernel {
       }
       continue;
     }
-    const element = /^array<\s*(.+?)\s*>$/.exec(type.trim())?.[1];
-    if (!element) throw new SyntaxError(`${path}: '${name}' must be an array<...>, got ${type}`);
+    const element = /^array<\s*([\w<>\s]+?)\s*>$/.exec(type.trim())?.[1];
+    if (!element) {
+      throw new SyntaxError(
+        `${path}: '${name}' must be an array<...> without a length, got ${type}`,
+      );
+    }
     bindings.push({ name, index: Number(index), writable: /read_write/.test(space), element });
   }
   if (understood !== [...code.matchAll(/\bvar\s*<\s*(storage|uniform)/g)].length) {

@@ -1,6 +1,7 @@
 // Gradient of out = x P(X <= x): d_x += d_out * (P(X <= x) + x exp(-x^2 / 2) / sqrt(2 pi)).
 // x, d_out, d_x: any shape, read as vec4 (V = ceil(size / 4)). Dispatch: one vec4 a lane, ceil(V / 64) workgroups.
 // The last vec4 may reach into a buffer's padding: what is computed there is never read.
+override accumulate: bool = true; // false: the gradient holds nothing yet and is written
 struct Params { vectors: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> d_out: array<vec4<f32>>;
@@ -33,5 +34,7 @@ fn main(
   // Beyond 13 both terms are 0 or 1; the bounds keep 0 * infinity out.
   let v = clamp(x[i], vec4(-13.0), vec4(13.0));
   let e = exp(-0.5 * v * v);
-  d_x[i] += d_out[i] * (normal_cdf(v, e) + v * e * 0.3989422804);
+  var d = d_out[i] * (normal_cdf(v, e) + v * e * 0.3989422804);
+  if (accumulate) { d += d_x[i]; }
+  d_x[i] = d;
 }

@@ -1,4 +1,4 @@
-// y (+)= a b (+ bias) (+ scale z c): the second product is appended to the loop over k, so that y is written once.
+// y (+)= scale (a b + z c) + bias: the second product is appended to the loop over k, so that y is written once.
 // a is [M, lda], or [k, lda] with A_BY_K; b is [N, ldb], or [k, ldb] with B_BY_K; z [M, rank]; c [N, rank], or
 // [rank, N] with C_BY_K; y [M, ldy]. Forward NT: y = x W^T. Input gradient NN: d_x += d_y W. Weight gradient TN:
 // d_W += d_y^T x over the tokens k_begin to k_end.
@@ -86,7 +86,7 @@ fn multiply(rows: ptr<function, Rows>, own: vec4<f32>, b0: Columns, b1: Columns,
 fn store_row(row: u32, col: u32, sum: Columns, offset: Columns) {
   if (row >= params.m || col >= params.n) { return; }
   let at = (row * params.ldy + params.y_offset + col) / 4u;
-  let out = sum + offset;
+  let out = params.scale * sum + offset;
   if (params.accumulate != 0u) { y[at] += out[0]; } else { y[at] = out[0]; }
   if (C == 4u || col + 4u >= params.n) { return; }
   if (params.accumulate != 0u) { y[at + 1u] += out[1]; } else { y[at + 1u] = out[1]; }
@@ -159,10 +159,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let left = block_c(k, col);
       var right = left;
       if (C > 4u) { right = block_c(k, col + 4u); }
-      let c0 = params.scale * Columns(left[0], right[0]);
-      let c1 = params.scale * Columns(left[1], right[1]);
-      let c2 = params.scale * Columns(left[2], right[2]);
-      let c3 = params.scale * Columns(left[3], right[3]);
+      let c0 = Columns(left[0], right[0]);
+      let c1 = Columns(left[1], right[1]);
+      let c2 = Columns(left[2], right[2]);
+      let c3 = Columns(left[3], right[3]);
       multiply(&rows0, z[z0 + k / 4u], c0, c1, c2, c3);
       if (R > 8u) { multiply(&rows1, z[z1 + k / 4u], c0, c1, c2, c3); }
       if (R > 16u) {

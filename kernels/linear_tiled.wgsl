@@ -3,7 +3,7 @@
 // [M, ldy] f32. BF16: b is bf16, two numbers to a word, widened exactly. A_BY_K and B_BY_K say which neighbours lie
 // side by side in memory (columns of one k, else k of one row), so that neighbouring threads load neighbouring words.
 // Dispatch: [ceil(N / 64), ceil(M / 64), parts]: part p sums k from p k_part to (p + 1) k_part and writes its own
-// y at p y_part, to be added in order by column_sum. 64 threads, 8 x 8 sums each.
+// y at p y_part, to be added in order by column_sum; the bias is in part 0. 64 threads, 8 x 8 sums each.
 struct Params {
   m: u32, n: u32, k: u32, a_row: u32, a_k: u32, a_offset: u32, b_k: u32, b_col: u32, ldy: u32, y_offset: u32,
   k_part: u32, y_part: u32, scale: f32, has_bias: u32, accumulate: u32,
@@ -41,7 +41,7 @@ fn store(row: u32, col: u32, part: u32, sum: vec4<f32>) {
   for (var i = 0u; i < 4u; i++) {
     if (col + i >= params.n) { return; }
     var out = params.scale * sum[i];
-    if (params.has_bias != 0u) { out += bias[col + i]; }
+    if (params.has_bias != 0u && part == 0u) { out += bias[col + i]; }
     if (params.accumulate != 0u) { out += y[at + i]; }
     y[at + i] = out;
   }

@@ -1,5 +1,5 @@
 // First stage of the weight's gradient: partial[c] = sum of d_out * x * rstd over chunk c of `chunk` rows, in order.
-// x, d_out [N, D]; rstd [N]; partial [C, D], C = ceil(N / chunk). The second stage is column_partial_sum.wgsl.
+// x, d_out [N, D]; rstd [N]; partial [C, D], C = ceil(N / chunk). The second stage is column_sum.wgsl.
 // Dispatch: one column a lane, [ceil(D / 64), C] workgroups.
 struct Params { rows: u32, dim: u32, chunk: u32 }
 @group(0) @binding(0) var<uniform> params: Params;

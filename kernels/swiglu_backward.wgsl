@@ -2,6 +2,9 @@
 // d_gate += d_out * up * s * (1 + gate * (1 - s)), d_up += d_out * gate * s.
 // All [N, F], read as vec4 (V = ceil(N F / 4)). Dispatch: one vec4 a lane, ceil(V / 64) workgroups.
 // The last vec4 may reach into a buffer's padding: what is computed there is never read.
+// false: the gradient holds nothing yet and is written
+override accumulate_gate: bool = true;
+override accumulate_up: bool = true;
 struct Params { vectors: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> d_out: array<vec4<f32>>;
@@ -21,6 +24,10 @@ fn main(
   let x = gate[i];
   let d = d_out[i];
   let s = 1.0 / (1.0 + exp(min(-x, vec4(87.0))));
-  d_gate[i] += d * up[i] * s * (1.0 + x * (1.0 - s));
-  d_up[i] += d * x * s;
+  var to_gate = d * up[i] * s * (1.0 + x * (1.0 - s));
+  var to_up = d * x * s;
+  if (accumulate_gate) { to_gate += d_gate[i]; }
+  if (accumulate_up) { to_up += d_up[i]; }
+  d_gate[i] = to_gate;
+  d_up[i] = to_up;
 }

@@ -10,7 +10,7 @@ import { logits as headLogits } from "../ops/cross_entropy.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 import { uniforms } from "../ops/random.ts";
-import { sample } from "../ops/sample.ts";
+import { type Choice, greedy, sample } from "../ops/sample.ts";
 import type { Backbone } from "./backbone.ts";
 import type { KvCache } from "./kv_cache.ts";
 
@@ -28,7 +28,7 @@ export interface GenerateOptions {
   /** 1 keeps all. @default {1} */
   readonly topP?: number;
   /** Ids that are never chosen. */
-  readonly suppress?: readonly number[];
+  readonly suppressed?: readonly number[];
   /** Random numbers: one for each (row, token) from these keys, whatever else is in the batch. */
   readonly random?: {
     readonly seed: number;
@@ -88,13 +88,13 @@ export async function generate(
       const isLast = done + t + 1 === options.maxNewTokens;
       const step = chooseTokens(g, model, hidden, active, done + t, options);
       steps.push({
-        ids: gpu.readback(step.ids),
-        logProbs: gpu.readback(step.logProbs),
+        ids: gpu.readback(step.tokens),
+        logProbs: gpu.readback(step.logProb),
         logits: options.keepLogits ? gpu.readback(step.logits) : undefined,
       });
       if (isLast) break;
       const tokens = cache.extend(chunk, active.map((i) => ({ row: rows[i], length: 1 })));
-      const x = embedding(g, model.embeddings, step.ids); // [B, D]
+      const x = embedding(g, model.embeddings, step.tokens); // [B, D]
       hidden = model.forward(g, x, tokens, { cache }).hidden;
     }
     gpu.submit();
@@ -107,8 +107,9 @@ export async function generate(
         if (ends.has(result.ids.at(-1) ?? -1)) return; // ended within this chunk
         result.ids.push(ids[b]);
         result.logProbs.push(logProbs[b]);
-        const vocab = logits ? logits.length / active.length : 0;
-        if (logits) result.logits!.push(logits.slice(b * vocab, (b + 1) * vocab));
+        if (!logits) return;
+        const stride = logits.length / active.length;
+        result.logits!.push(logits.slice(b * stride, b * stride + model.head.shape[0]));
       });
     }
     done += count;
@@ -131,14 +132,15 @@ function chooseTokens(
   active: readonly number[],
   position: number,
   options: GenerateOptions,
-): { ids: Tensor; logProbs: Tensor; logits: Tensor } {
-  const logits = headLogits(g, hidden, model.head); // [B, V]
-  const { doSample, temperature = 1, topK = 0, topP = 1, suppress } = options;
-  if (!doSample) return { ...sample(g, logits, { greedy: true, suppress }), logits };
+): Choice & { readonly logits: Tensor } {
+  const logits = headLogits(g, hidden, model.head); // [B, V], rows padded
+  const { doSample, temperature, topK, topP, suppressed } = options;
+  const vocab = model.head.shape[0];
+  if (!doSample) return { ...greedy(g, logits, { vocab, suppressed }), logits };
   const u = options.uniforms
     ? g.scope.upload(Float32Array.from(active, (i) => options.uniforms![i][position]))
     : drawUniforms(g, active, position, options);
-  return { ...sample(g, logits, { temperature, topK, topP, suppress, uniforms: u }), logits };
+  return { ...sample(g, logits, u, { vocab, temperature, topK, topP, suppressed }), logits };
 }
 
 function drawUniforms(

@@ -11,7 +11,7 @@ import type { Graph } from "../autograd/tape.ts";
 import { add } from "../ops/add.ts";
 import { embedding } from "../ops/embedding.ts";
 import { type Lora, matmulNN } from "../ops/linear.ts";
-import { threefryUniforms } from "../ops/random.ts";
+import { rowKey, uniformOf } from "../ops/random.ts";
 import type { Backbone, LinearModule } from "./backbone.ts";
 
 /** An adapter's settings, under PEFT's names. */
@@ -60,8 +60,10 @@ export class LoraAdapter {
     modules.forEach((module, i) => {
       const { name, numInputs, numOutputs } = module;
       const bound = 1 / Math.sqrt(numInputs);
-      const uniforms = threefryUniforms(seed, i, r * numInputs);
-      const initial = uniforms.map((u) => (2 * u - 1) * bound);
+      const initial = Float32Array.from(
+        { length: r * numInputs },
+        (_, j) => (2 * uniformOf(rowKey(seed, i, j, 0)) - 1) * bound,
+      );
       const a = this.#parameter(`base_model.model.${name}.lora_A.weight`, initial, [r, numInputs]);
       const zeros = new Float32Array(numOutputs * r);
       const b = this.#parameter(`base_model.model.${name}.lora_B.weight`, zeros, [numOutputs, r]);

@@ -14,6 +14,7 @@ import logProbBackwardSource from "../kernels/gaussian_log_prob_backward.wgsl" w
 import logProbForwardSource from "../kernels/gaussian_log_prob_forward.wgsl" with { type: "text" };
 import sampleBackwardSource from "../kernels/gaussian_sample_backward.wgsl" with { type: "text" };
 import sampleForwardSource from "../kernels/gaussian_sample_forward.wgsl" with { type: "text" };
+import { gradientTarget } from "./gradient_target.ts";
 import { rowMean, type RowWeights } from "./row_mean.ts";
 
 const sampleForward = kernel("kernels/gaussian_sample_forward.wgsl", sampleForwardSource);
@@ -46,7 +47,10 @@ export function sampleGaussian(
   const groups = Math.ceil(mean.size / 256);
   g.run(sampleForward, { mean, log_std: logStd, eps, out }, params, groups);
   return g.record(out, [mean, logStd], (d_out) => {
-    const tensors = { d_mean: sink(g, mean), d_log_std: sink(g, logStd) };
+    const tensors = {
+      d_mean: gradientTarget(g, mean).gradient,
+      d_log_std: gradientTarget(g, logStd).gradient,
+    };
     g.run(sampleBackward, { d_out, log_std: logStd, eps, ...tensors }, params, groups);
   });
 }
@@ -75,9 +79,9 @@ export function gaussianLogProb(
   const out = g.empty([rows]);
   g.run(logProbForward, { ...inputs, out }, params, groups);
   return g.record(out, [mean, logStd, value], (d_out) => {
-    const d_mean = sink(g, mean);
-    const d_log_std = sink(g, logStd);
-    const d_value = sink(g, value);
+    const d_mean = gradientTarget(g, mean).gradient;
+    const d_log_std = gradientTarget(g, logStd).gradient;
+    const d_value = gradientTarget(g, value).gradient;
     g.run(logProbBackward, { ...inputs, d_out, d_mean, d_log_std, d_value }, params, groups);
   });
 }
@@ -115,11 +119,6 @@ export function gaussianEntropy(g: Graph, logStd: Tensor, rows?: RowWeights): Te
     g.run(entropyBackward, { d_out, d_log_std: g.grad(logStd) }, { rows: count, dim }, groups);
   });
   return rowMean(g, perRow, rows);
-}
-
-/** Where a kernel that computes several gradients puts one that may not be wanted. */
-function sink(g: Graph, x: Tensor): Tensor {
-  return g.needsGrad(x) ? g.grad(x) : g.empty(x.shape);
 }
 
 function checkShapes(operation: string, tensors: Readonly<Record<string, Tensor>>): void {

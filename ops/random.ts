@@ -36,7 +36,7 @@ export interface Draw {
 }
 
 /**
- * Standard normal numbers by Box-Muller; none is beyond 6.7.
+ * Standard normal numbers by Box-Muller; none is beyond 6.8.
  * @param shape [N, D]
  * @returns [N, D]
  * @throws {TypeError} when `rows` is not u32 [N, 2]; {RangeError} when seed or stream is no 32-bit word.
@@ -103,5 +103,7 @@ export function normalOf(row: Words, index: number): number {
 
 function checkRows(rows: Tensor, count: number): void {
   if (rows.dtype === "u32" && `${rows.shape}` === `${[count, 2]}`) return;
-  throw new TypeError(`random: rows are ${rows}; expected u32 [${count}, 2], (sample id, position)`);
+  throw new TypeError(
+    `random: rows are ${rows}; expected u32 [${count}, 2], (sample id, position)`,
+  );
 }

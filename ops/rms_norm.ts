@@ -6,7 +6,6 @@
 import type { Graph } from "../autograd/tape.ts";
 import { kernel } from "../gpu/kernel.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import columnPartialSumSource from "../kernels/column_partial_sum.wgsl" with { type: "text" };
 import backwardSource from "../kernels/rms_norm_backward.wgsl" with { type: "text" };
 import backwardSubgroupSource from "../kernels/rms_norm_backward_subgroup.wgsl" with {
   type: "text",
@@ -14,8 +13,9 @@ import backwardSubgroupSource from "../kernels/rms_norm_backward_subgroup.wgsl" 
 import forwardSource from "../kernels/rms_norm_forward.wgsl" with { type: "text" };
 import forwardSubgroupSource from "../kernels/rms_norm_forward_subgroup.wgsl" with { type: "text" };
 import weightBackwardSource from "../kernels/rms_norm_weight_backward.wgsl" with { type: "text" };
+import { gradientTarget } from "./gradient_target.ts";
+import { columnSum } from "./linear_forms.ts";
 
-const columnPartialSum = kernel("kernels/column_partial_sum.wgsl", columnPartialSumSource);
 const backward = kernel("kernels/rms_norm_backward.wgsl", backwardSource);
 const backwardSubgroup = kernel(
   "kernels/rms_norm_backward_subgroup.wgsl",
@@ -43,8 +43,9 @@ export function rmsNorm(g: Graph, x: Tensor, weight: Tensor, eps: number): Tenso
   // Eight lanes a row with few loads win on software Vulkan, whole workgroups a row on a GPU.
   const bySubgroup = g.gpu.isSoftware && dim % 4 === 0;
   if (bySubgroup) {
-    const params = { rows, width: dim / 4, eps };
-    g.run(forwardSubgroup, { x, weight, out, rstd }, params, Math.ceil(rows / 4));
+    const params = { rows, width: dim / 4, chunk: 16, eps };
+    const constants = { VECTORS: Math.ceil(dim / 32) };
+    g.run(forwardSubgroup, { x, weight, out, rstd }, params, Math.ceil(rows / 16), constants);
   } else {
     g.run(forward, { x, weight, out, rstd }, { rows, dim, eps }, rows);
   }
@@ -57,11 +58,13 @@ function backwardBySubgroup(g: Graph, d_out: Tensor, x: Tensor, weight: Tensor, 
   const weighted = g.needsGrad(weight);
   const chunk = rowsPerChunk(rows);
   const chunks = Math.ceil(rows / chunk);
-  const d_x = g.needsGrad(x) ? g.grad(x) : g.empty(x.shape);
+  const { gradient: d_x, accumulate } = gradientTarget(g, x);
   const partial = g.empty(weighted ? [chunks, dim] : [4]);
   const tensors = { d_out, x, weight, rstd, d_x, partial };
-  g.run(backwardSubgroup, tensors, { rows, width: dim / 4, chunk }, chunks, { weighted });
-  if (weighted) sumPartials(g, partial, g.grad(weight));
+  const constants = { VECTORS: Math.ceil(dim / 32), weighted, accumulate };
+  g.run(backwardSubgroup, tensors, { rows, width: dim / 4, chunk }, chunks, constants);
+  if (weighted) columnSum(g, partial, g.grad(weight));
+  g.scope.release(partial);
 }
 
 function backwardByWorkgroup(g: Graph, d_out: Tensor, x: Tensor, weight: Tensor, rstd: Tensor) {
@@ -75,18 +78,12 @@ function backwardByWorkgroup(g: Graph, d_out: Tensor, x: Tensor, weight: Tensor,
     const partial = g.empty([chunks, dim]);
     const grid = [Math.ceil(dim / 64), chunks, 1] as const;
     g.run(weightBackward, { d_out, x, rstd, partial }, { rows, dim, chunk }, grid);
-    sumPartials(g, partial, g.grad(weight));
+    columnSum(g, partial, g.grad(weight));
+    g.scope.release(partial);
   }
 }
 
 /** Rows that one partial sum covers: a multiple of 4 that leaves at most 64 partial sums to add. */
 export function rowsPerChunk(rows: number): number {
   return 4 * Math.max(4, Math.ceil(rows / 256));
-}
-
-/** Second stage of a parameter's gradient: adds the rows of `partial` [C, D] to `d_weight` [D], in order. */
-export function sumPartials(g: Graph, partial: Tensor, d_weight: Tensor): void {
-  const [chunks, dim] = partial.shape;
-  if (chunks === 0) return;
-  g.run(columnPartialSum, { partial, d_weight }, { chunks, dim }, Math.ceil(dim / 64));
 }

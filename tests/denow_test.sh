@@ -1,7 +1,7 @@
 #!/bin/sh
 # Tests of ../denow with an empty home and a PATH of stubs: no network, nothing installed for real.
-# The stub npm and curl write a line to $work/calls for each call; the stub Deno prints where it runs
-# and what it is given. Run: sh tests/denow_test.sh
+# The stub npm, curl and apt-get write a line to $work/calls for each call; the stub Deno prints the
+# folder it runs in and its arguments. Run: sh tests/denow_test.sh
 # shellcheck disable=SC2016,SC2034 # conditions are single-quoted, since `all` evaluates them later
 set -u
 
@@ -9,9 +9,10 @@ root=$(cd "$(dirname "$0")/.." && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 project="$work/a project" version=2.9.6 passed=0 failed=0
-mkdir "$work/tools" "$work/npm" "$work/curl" "$work/old" "$work/pinned" "$work/apt" "$work/broken" "$project"
+mkdir "$project"
+for folder in tools npm broken curl old pinned apt driver; do mkdir "$work/$folder"; done
 cp "$root/denow" "$project/denow"
-for tool in sh awk basename cat chmod cp cut dirname flock grep mkdir mktemp mv readlink rm sed \
+for tool in sh cat chmod cp cut dirname flock grep head mkdir mktemp mv readlink rm sed \
   sha256sum shasum sleep tail; do
   path=$(command -v "$tool") && ln -s "$path" "$work/tools/$tool"
 done
@@ -25,7 +26,8 @@ END
 stub "$work/deno" <<END
 case \$1 in
   --version) echo "deno $version (stable, release, stub)" ;;
-  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}" ; printf 'argument=%s\n' "\$@" ;;
+  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}"
+    printf 'argument=%s\n' "\$@" ;;
 esac
 END
 stub "$work/npm/npm" <<END
@@ -51,9 +53,9 @@ echo 'echo 1000' | stub "$work/tools/id"
 echo 'echo 0' | stub "$work/apt/id"
 stub "$work/apt/apt-get" <<END
 echo "apt-get \$*" >>"$work/calls"
-case \$* in *install*) echo '"library_path": "$work/driver/libvulkan.so.1"' >"$work/new.json" ;; esac
+case \$* in *update) sleep 0.3 ;; *install*) cp "$work/driver/driver.json" "$work/new.json" ;; esac
 END
-mkdir "$work/driver" && touch "$work/driver/libvulkan.so.1"
+touch "$work/driver/libvulkan.so.1"
 echo "\"library_path\": \"$work/driver/libvulkan.so.1\"" >"$work/driver/driver.json"
 
 home=$work/home driver=$work/driver/driver.json
@@ -62,7 +64,8 @@ denow() {
   path=$work/tools
   for folder in $1; do path=$work/$folder:$path; done
   shift
-  env -i PATH="$path" ${home:+HOME="$home"} VK_DRIVER_FILES="$driver" LD_LIBRARY_PATH="$work/driver" \
+  env -i PATH="$path" ${home:+HOME="$home"} \
+    VK_DRIVER_FILES="$driver" LD_LIBRARY_PATH="$work/driver" \
     "${program:-$project/denow}" "$@" >"$work/out" 2>"$work/err"
 }
 fresh() { rm -rf "${work:?}/home" && : >"$work/calls"; }
@@ -89,16 +92,18 @@ check 'the version is written once, and is the pinned one' \
 fresh
 check 'npm installs the pinned version once, and says so' all 'denow npm fmt' 'one_line' \
   'says err installing' 'calls "npm install.*deno@$version" 1' 'clean'
-check 'the second run is silent and needs neither npm nor curl' all 'denow "npm curl" fmt' 'silent' \
-  'calls . 1'
+check 'the second run is silent and needs neither npm nor curl' all \
+  'denow "npm curl" fmt' silent 'calls . 1'
 check 'a cached Deno is preferred to another on PATH' all 'denow old fmt' 'says out argument=fmt'
 start=$(date +%s)
 for _ in 1 2 3 4 5 6 7 8 9 10; do denow npm task check; done
 check 'ten more runs take less than 5 s' [ $(($(date +%s) - start)) -lt 5 ]
 
 fresh
-check 'a pinned Deno on PATH is used without installing' all 'denow "npm pinned" fmt' silent 'calls . 0'
-check 'another version on PATH is not' all 'denow "npm old" fmt' 'calls npm 1' 'says out argument=fmt'
+check 'a pinned Deno on PATH is used without installing' all \
+  'denow "npm pinned" fmt' silent 'calls . 0'
+check 'another version on PATH is not' all \
+  'denow "npm old" fmt' 'calls npm 1' 'says out argument=fmt'
 
 fresh
 (denow npm fmt; echo $? >"$work/first") & denow npm fmt; second=$?; wait
@@ -122,7 +127,8 @@ fresh && echo "0000  deno.zip" >"$work/sum"
 check 'a wrong checksum is refused in one line' all '! denow curl fmt' 'says err "expected .0000"' \
   'clean' '! denow "" fmt'
 fresh
-check 'without npm, curl and wget one line says so' all '! denow "" fmt' one_line 'says err "npm, curl and wget"'
+check 'without npm, curl and wget one line says so' all \
+  '! denow "" fmt' one_line 'says err "npm, curl and wget"'
 home=
 check 'without HOME one line says so' all '! denow npm fmt' one_line 'says err COLAR_CACHE'
 home=$work/home driver=$work/new.json
@@ -130,7 +136,8 @@ check 'without a driver a user gets the command to run' all '! denow pinned task
   'says err "sudo apt-get install -y mesa-vulkan-drivers libvulkan1"'
 check 'doctor goes on without a driver, fmt does not look' all 'denow pinned task doctor' one_line \
   'denow pinned fmt' silent
-check 'root gets the driver through apt-get, once' all 'denow "pinned apt" task check' one_line \
+denow 'pinned apt' task check & denow 'pinned apt' task check; wait
+check 'root gets the driver through apt-get, once, also for two at once' all one_line \
   'calls apt-get.*install 1' 'denow "pinned apt" task check' silent 'calls apt-get.*install 1'
 
 [ "$failed" = 0 ] && verdict=ok || verdict=FAILED

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Graph } from "../autograd/tape.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { loadModel, readModelConfig } from "../io/load_model.ts";
+import { loadModel } from "../io/load_model.ts";
 import { loadSafetensors } from "../io/safetensors.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import type { LlamaConfig } from "../llm/config.ts";
@@ -12,7 +12,7 @@ import { KvCache } from "../llm/kv_cache.ts";
 import { Llama } from "../llm/llama.ts";
 import { LoraAdapter, mergedWeight } from "../llm/lora.ts";
 import { packRows, type RowTokens } from "../llm/tokens.ts";
-import { crossEntropy, logits } from "../ops/cross_entropy.ts";
+import { crossEntropy, logits as paddedLogits } from "../ops/cross_entropy.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 import { ropeTables } from "../ops/rope.ts";
@@ -105,7 +105,7 @@ class BackboneCheck {
       }
       golden.close(await this.gpu.read(hidden), `hidden_states.${L}`, t.hidden, where);
       golden.close(await this.gpu.read(hiddenStates[L]), "last_layer_output", t.hidden, where);
-      golden.close(await this.gpu.read(logits(g, hidden, model.head)), "logits", t.logits, where);
+      golden.close(await readLogits(g, model, hidden), "logits", t.logits, where);
     }
   }
 
@@ -171,8 +171,8 @@ class BackboneCheck {
     golden.close(tables(variant.config).inverseFrequencies, "rope_variant.inv_freq", t.inv_freq);
     using scope = gpu.scope();
     const g = new Graph(gpu, scope, { training: false });
-    const out = logits(g, this.pass(g, variant).hidden, variant.head);
-    golden.close(await gpu.read(out), "rope_variant.logits", t.logits, this.where);
+    const out = await readLogits(g, variant, this.pass(g, variant).hidden);
+    golden.close(out, "rope_variant.logits", t.logits, this.where);
   }
 
   async adapter(model: Backbone): Promise<LoraAdapter> {
@@ -197,7 +197,7 @@ class BackboneCheck {
     ]);
     const { hidden } = this.pass(g, model, g.watch(leaf));
     golden.close(await gpu.read(hidden), "lora.hidden_states.last", t.hidden, where);
-    golden.close(await gpu.read(logits(g, hidden, model.head)), "lora.logits", t.logits, where);
+    golden.close(await readLogits(g, model, hidden), "lora.logits", t.logits, where);
     const loss = this.loss(g, model, hidden);
     golden.close(await gpu.read(loss), "lora.loss", t.loss);
     g.backward([loss]);
@@ -215,8 +215,8 @@ class BackboneCheck {
       if (golden.has(key)) golden.close(await merged.weights.read(name), key, t.merged);
     }
     if (golden.has("lora.merged_logits")) {
-      const out = logits(plain, this.pass(plain, merged).hidden, merged.head);
-      golden.close(await gpu.read(out), "lora.merged_logits", t.logits, where);
+      const out = await readLogits(plain, merged, this.pass(plain, merged).hidden);
+      golden.close(out, "lora.merged_logits", t.logits, where);
     }
   }
 
@@ -245,8 +245,9 @@ class BackboneCheck {
     if (golden.has(`${prefix}.total_norms`)) {
       golden.close(norms, `${prefix}.total_norms`, t.total_norm);
     }
+    const state = await optimizer.readState();
     for (const { name, tensor } of parameters) {
-      const moments = await optimizer.moments(name);
+      const moments = state.moments.get(name)!;
       for (
         const [kind, numbers, tolerance] of [
           ["param", await gpu.read(tensor), t.adamw],
@@ -274,7 +275,7 @@ class BackboneCheck {
     const ids = unsigned(golden.ints("decode.prompt_ids"));
     const tokens = cache.extend(scope, rows.map((r, row) => ({ ...r, row })));
     const { hidden } = model.forward(g, embedding(g, model.embeddings, ids), tokens, { cache });
-    const out = await gpu.read(logits(g, hidden, model.head));
+    const out = await readLogits(g, model, hidden);
     golden.close(out, "decode.prompt_logits", t.logits, where);
     for (let i = 0; i < model.numLayers; i++) {
       for (const [name, tensor] of [["key", cache.keys[i]], ["value", cache.values[i]]] as const) {
@@ -303,7 +304,7 @@ class BackboneCheck {
         Uint32Array.from(rows, (_, b) => next[b * steps + s]),
       );
       const state = model.forward(g, x, step, { cache }).hidden;
-      scatter(all, await gpu.read(logits(g, state, model.head)), batch, steps, s, V);
+      scatter(all, await readLogits(g, model, state), batch, steps, s, V);
     }
     golden.close(all, "decode.step_logits", t.logits);
   }
@@ -331,7 +332,7 @@ class BackboneCheck {
       const wanted = Array.from({ length: batch }, (_, b) => positions[b * stride + P + s]);
       assert.deepEqual([...step.positions], wanted);
       const state = model.forward(g, this.latents(g, s, D, steps), step, { cache }).hidden;
-      scatter(all, await gpu.read(logits(g, state, model.head)), batch, steps, s, V);
+      scatter(all, await readLogits(g, model, state), batch, steps, s, V);
     }
     golden.close(all, "decode_embeds.step_logits", t.logits);
   }
@@ -410,6 +411,19 @@ class BackboneCheck {
   }
 }
 
+/** Logits without the padding of their rows, [N, V]. */
+async function readLogits(g: Graph, model: Backbone, hidden: Tensor): Promise<Float32Array> {
+  const padded = paddedLogits(g, g.stopGradient(hidden), model.head);
+  const [rows, stride] = padded.shape;
+  const [vocab] = model.head.shape;
+  const data = await g.gpu.read(padded);
+  const out = new Float32Array(rows * vocab);
+  for (let r = 0; r < rows; r++) {
+    out.set(data.subarray(r * stride, r * stride + vocab), r * vocab);
+  }
+  return out;
+}
+
 /** Token ids as the operations take them. */
 function unsigned(ids: Int32Array): Uint32Array {
   return Uint32Array.from(ids);
@@ -442,4 +456,3 @@ function scatter(
     all.set(step.subarray(b * V, (b + 1) * V), (b * steps + s) * V);
   }
 }
-void readModelConfig;

@@ -54,10 +54,12 @@ Deno.test("kernel: refuses what is not of the house's form", () => {
     `@group(1) @binding(0) var<storage, read> x: array<f32>; ${MAIN}`,
     "kernels/x.wgsl: 'x' is in group 1; only group 0 is used",
   );
-  refuses(
-    `@group(0) @binding(1) var<storage, read> x: Rows; ${MAIN}`,
-    "kernels/x.wgsl: 'x' must be an array<...>, got Rows",
-  );
+  for (const type of ["Rows", "array<f32, 8>", "array<vec4<f32>, 8>"]) {
+    refuses(
+      `@group(0) @binding(1) var<storage, read> x: ${type}; ${MAIN}`,
+      `kernels/x.wgsl: 'x' must be an array<...> without a length, got ${type}`,
+    );
+  }
   for (const field of ["size: vec2<u32>", "flag: bool", "@align(16) a: u32", "rows"]) {
     refuses(
       `struct Params { ${field} } ${MAIN}`,
