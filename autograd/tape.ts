@@ -123,7 +123,7 @@ export class Graph {
     backward: (d_target: Tensor) => void,
   ): void {
     if (!inputs.some((x) => this.needsGrad(x))) return;
-    if (!this.needsGrad(target)) this.#needed.add(target);
+    if (!this.needsGrad(target)) this.#outermost().#needed.add(target); // later blocks read it too
     const run = () => {
       const d_target = this.gradIfAny(target);
       if (d_target) backward(d_target);
@@ -185,5 +185,9 @@ export class Graph {
       for (const out of outputs) this.#needed.delete(out);
     }
     this.#entries = [];
+  }
+
+  #outermost(): Graph {
+    return this.#parent ? this.#parent.#outermost() : this;
   }
 }

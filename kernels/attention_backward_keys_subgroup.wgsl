@@ -64,8 +64,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let stats = share(vec4(lse[row], delta[row], 0.0, 0.0));
       var my_query: array<vec4<f32>, VECS>;
       var my_d_out: array<vec4<f32>, VECS>;
-      var score: array<vec4<f32>, KEYS * 2>;
-      var d_weight: array<vec4<f32>, KEYS * 2>;
+      var score = array<vec4<f32>, KEYS * 2>();
+      var d_weight = array<vec4<f32>, KEYS * 2>();
       for (var i = 0u; i < VECS; i++) { // unroll
         my_query[i] = q[row * VECS + i];
         my_d_out[i] = d_out[row * VECS + i];

@@ -66,8 +66,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (MASKED) { shown = subgroupAdd(visible[key] << lane); }
     var my_key: array<vec4<f32>, VECS>;
     var my_value: array<vec4<f32>, VECS>;
-    var score: array<vec4<f32>, ROWS * 2>;
-    var d_weight: array<vec4<f32>, ROWS * 2>;
+    var score = array<vec4<f32>, ROWS * 2>();
+    var d_weight = array<vec4<f32>, ROWS * 2>();
     for (var i = 0u; i < VECS; i++) { // unroll
       my_key[i] = keys[key_at + i];
       my_value[i] = values[key_at + i];

@@ -2,17 +2,18 @@
 //   top-k keeps s >= the k-th largest s (every tie with it, as transformers does);
 //   top-p drops, from the least likely up, while the cumulative probability is <= limit = 1 - top_p; of equal s at the
 //   edge the lowest ids are kept; one token always is.
-// s [rows, vocab]: tempered logits. top_k 0 and limit < 0 switch their filter off. Dispatch: one workgroup of LANES a row.
+// s [rows, vocab]: tempered logits; peaks [rows]: their maxima. top_k 0 and limit < 0 switch
+// their filter off. Dispatch: one workgroup of LANES a row.
 // Nothing is sorted: both edges are found by search over the order-preserving integers of the floats, four candidates at
 // a time. Top-p: Holtzman et al., The Curious Case of Neural Text Degeneration, 2020; transformers' TopPLogitsWarper.
 struct Params { rows: u32, vocab: u32, top_k: u32, limit: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> s: array<f32>;
+@group(0) @binding(1) var<storage, read> peaks: array<f32>;
+@group(0) @binding(2) var<storage, read_write> s: array<f32>;
 
-const LANES: u32 = 64u;
-const LOWEST: f32 = -3.4028234e38;
-var<workgroup> slots: array<vec4<f32>, LANES>;
-var<workgroup> reduced: vec4<f32>;
+const LANES: u32 = 64u; // at least 8
+var<workgroup> slots: array<f32, 8u * LANES>; // 8 sums, each a column of one number a lane
+var<workgroup> reduced: array<f32, 8>;
 
 // Below each of four keys: how many tokens there are (exact up to 2^24) and the sum of their exp(s - peak).
 struct Below { count: vec4<f32>, mass: vec4<f32> }
@@ -28,7 +29,7 @@ fn main(
   let row = group.y * groups.x + group.x;
   if (row >= params.rows) { return; }
   let base = row * params.vocab;
-  let peak = peak_of_row(base, lane);
+  let peak = peaks[row];
   let whole = key_of(peak) + 1u;
   let use_top_k = params.top_k > 0u && params.top_k < params.vocab;
   var edge = Edge(0u, whole, 0.0, 0.0, 0.0);
@@ -60,22 +61,6 @@ fn main(
   write_row(base, lane, peak, edge, num_dropped, total);
 }
 
-fn peak_of_row(base: u32, lane: u32) -> f32 {
-  var peak = LOWEST;
-  for (var i = lane; i < params.vocab; i += LANES) {
-    peak = max(peak, s[base + i]);
-  }
-  slots[lane] = vec4<f32>(peak);
-  workgroupBarrier();
-  if (lane == 0u) {
-    for (var j = 1u; j < LANES; j++) {
-      peak = max(peak, slots[j].x);
-    }
-    reduced = vec4<f32>(peak);
-  }
-  return workgroupUniformLoad(&reduced).x;
-}
-
 // Narrows [low, high) around the largest key such that what is below it stays within `allowed` tokens or mass.
 fn search(
   base: u32, lane: u32, peak: f32, first: Edge, allowed: f32, by_count: bool,
@@ -88,18 +73,16 @@ fn search(
     let found = below(base, lane, peak, first.low, keys);
     let measure = select(found.mass, found.count, vec4<bool>(by_count));
     let fits = (measure <= vec4<f32>(allowed)) & (keys < vec4<u32>(edge.high));
-    var next = edge;
-    for (var j = 0u; j < 4u; j++) {
-      if (fits[j]) {
-        next.low = keys[j];
-        next.count_low = found.count[j];
-        next.mass_low = found.mass[j];
-      } else if (keys[j] < next.high) {
-        next.high = keys[j];
-        next.count_high = found.count[j];
-      }
+    let n = u32(dot(select(vec4<f32>(0.0), vec4<f32>(1.0), fits), vec4<f32>(1.0)));
+    if (n > 0u) {
+      edge.low = keys[n - 1u];
+      edge.count_low = found.count[n - 1u];
+      edge.mass_low = found.mass[n - 1u];
     }
-    edge = next;
+    if (n < 4u) {
+      edge.high = keys[n];
+      edge.count_high = found.count[n];
+    }
   }
   return edge;
 }
@@ -115,7 +98,20 @@ fn below(base: u32, lane: u32, peak: f32, first_key: u32, keys: vec4<u32>) -> Be
     count += select(vec4<f32>(0.0), vec4<f32>(1.0), inside);
     mass += select(vec4<f32>(0.0), vec4<f32>(exp(x - peak)), inside);
   }
-  return Below(sum_of_lanes(lane, count), sum_of_lanes(lane, mass));
+  for (var j = 0u; j < 4u; j++) {
+    slots[j * LANES + lane] = count[j];
+    slots[(j + 4u) * LANES + lane] = mass[j];
+  }
+  workgroupBarrier();
+  if (lane < 8u) {
+    var sum = 0.0;
+    for (var j = 0u; j < LANES; j++) {
+      sum += slots[lane * LANES + j];
+    }
+    reduced[lane] = sum;
+  }
+  let r = workgroupUniformLoad(&reduced);
+  return Below(vec4<f32>(r[0], r[1], r[2], r[3]), vec4<f32>(r[4], r[5], r[6], r[7]));
 }
 
 // Every lane owns a range of ids here, so that "the lowest ids at the edge" is a sum over the lanes before it.
@@ -127,11 +123,11 @@ fn write_row(base: u32, lane: u32, peak: f32, edge: Edge, num_dropped: f32, tota
   for (var i = begin; i < end; i++) {
     ties += select(0.0, 1.0, key_of(s[i]) == edge.low);
   }
-  slots[lane] = vec4<f32>(ties);
+  slots[lane] = ties;
   workgroupBarrier();
   var left = edge.count_high - edge.count_low - num_dropped; // ties to keep from this lane's first on
   for (var j = 0u; j < lane; j++) {
-    left -= slots[j].x;
+    left -= slots[j];
   }
   for (var i = begin; i < end; i++) {
     let x = s[i];
@@ -151,17 +147,4 @@ fn key_of(x: f32) -> u32 {
 
 fn value_of(key: u32) -> f32 {
   return bitcast<f32>(select(~key, key & 0x7fffffffu, key >= 0x80000000u));
-}
-
-fn sum_of_lanes(lane: u32, x: vec4<f32>) -> vec4<f32> {
-  slots[lane] = x;
-  workgroupBarrier();
-  if (lane == 0u) {
-    var sum = vec4<f32>(0.0);
-    for (var j = 0u; j < LANES; j++) {
-      sum += slots[j];
-    }
-    reduced = sum;
-  }
-  return workgroupUniformLoad(&reduced);
 }

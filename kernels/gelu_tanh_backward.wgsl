@@ -19,8 +19,10 @@ fn main(
   if (i >= params.vectors) { return; }
   // |x| > 10 is as good as 10, see gelu_tanh_forward.wgsl.
   let v = clamp(x[i], vec4(-10.0), vec4(10.0));
-  let s = 1.0 / (1.0 + exp(-1.5957691216 * v * (1.0 + 0.044715 * v * v)));
-  var d = d_out[i] * s * (1.0 + v * (1.0 - s) * 1.5957691216 * (1.0 + 0.134145 * v * v));
+  let e = exp(-1.5957691216 * v * (1.0 + 0.044715 * v * v));
+  let s = 1.0 / (1.0 + e);
+  let slope = 1.5957691216 * (1.0 + 0.134145 * v * v);
+  var d = d_out[i] * s * (1.0 + v * (e * s) * slope); // e s = 1 - s without cancellation
   if (accumulate) { d += d_x[i]; }
   d_x[i] = d;
 }

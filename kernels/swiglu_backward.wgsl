@@ -23,8 +23,9 @@ fn main(
   if (i >= params.vectors) { return; }
   let x = gate[i];
   let d = d_out[i];
-  let s = 1.0 / (1.0 + exp(min(-x, vec4(87.0))));
-  var to_gate = d * up[i] * s * (1.0 + x * (1.0 - s));
+  let e = exp(min(-x, vec4(87.0)));
+  let s = 1.0 / (1.0 + e);
+  var to_gate = d * up[i] * s * (1.0 + x * (e * s)); // e s = 1 - s without cancellation
   var to_up = d * x * s;
   if (accumulate_gate) { to_gate += d_gate[i]; }
   if (accumulate_up) { to_up += d_up[i]; }

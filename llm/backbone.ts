@@ -1,11 +1,11 @@
 /** What every backbone offers, whatever its architecture. */
 import type { Graph } from "../autograd/tape.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import type { Lora } from "../ops/linear.ts";
 import type { ModelConfig } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
-import type { LoraAdapter } from "./lora.ts";
 import type { Tokens } from "./tokens.ts";
-import type { TensorSpec, Weights } from "./weights.ts";
+import type { Weights } from "./weights.ts";
 
 /** How one forward pass runs. */
 export interface ForwardOptions {
@@ -25,6 +25,12 @@ export interface ForwardResult {
   readonly hiddenStates: readonly Tensor[];
 }
 
+/** Low-rank updates by module name; see lora.ts. */
+export interface Adapter {
+  /** The update of a module, if it has one. */
+  get(module: string): Lora | undefined;
+}
+
 /** A language model without its loss: token embeddings, blocks, final norm, and the table of its head. */
 export interface Backbone {
   readonly config: ModelConfig;
@@ -36,7 +42,7 @@ export interface Backbone {
   /** Longest row that it can place. */
   readonly maxPositions: number;
   /** Low-rank updates in use. */
-  adapter: LoraAdapter | undefined;
+  adapter: Adapter | undefined;
   /** Token embedding table, [V, D]. */
   readonly embeddings: Tensor;
   /** Table of the output head, [V, D]; the embedding table when tied. */
@@ -53,10 +59,4 @@ export interface LinearModule {
   readonly name: string;
   readonly numOutputs: number;
   readonly numInputs: number;
-}
-
-/** An architecture: what its checkpoints must hold and how to build it. */
-export interface Architecture<C extends ModelConfig> {
-  tensors(config: C): TensorSpec[];
-  build(config: C, weights: Weights): Backbone;
 }

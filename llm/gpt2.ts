@@ -15,10 +15,9 @@ import { gelu } from "../ops/gelu.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
 import { linear } from "../ops/linear.ts";
 import { splitColumns } from "../ops/split_columns.ts";
-import type { Backbone, ForwardOptions, ForwardResult, LinearModule } from "./backbone.ts";
+import type { Adapter, Backbone, ForwardOptions, ForwardResult, LinearModule } from "./backbone.ts";
 import type { Gpt2Config } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
-import type { LoraAdapter } from "./lora.ts";
 import type { Tokens } from "./tokens.ts";
 import type { TensorSpec, Weights } from "./weights.ts";
 
@@ -51,7 +50,7 @@ export function gpt2Tensors(config: Gpt2Config): TensorSpec[] {
 
 /** A GPT-2 model on the device. */
 export class Gpt2 implements Backbone {
-  adapter: LoraAdapter | undefined;
+  adapter: Adapter | undefined;
   readonly hiddenSize: number;
   readonly numLayers: number;
   readonly kvWidth: number;

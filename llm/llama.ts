@@ -14,10 +14,9 @@ import { linear } from "../ops/linear.ts";
 import { rmsNorm } from "../ops/rms_norm.ts";
 import { rope } from "../ops/rope.ts";
 import { swiglu } from "../ops/swiglu.ts";
-import type { Backbone, ForwardOptions, ForwardResult, LinearModule } from "./backbone.ts";
+import type { Adapter, Backbone, ForwardOptions, ForwardResult, LinearModule } from "./backbone.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
-import type { LoraAdapter } from "./lora.ts";
 import { RotaryTables } from "./rotary.ts";
 import type { Tokens } from "./tokens.ts";
 import type { TensorSpec, Weights } from "./weights.ts";
@@ -51,7 +50,7 @@ export function llamaTensors(config: LlamaConfig): TensorSpec[] {
 
 /** A Llama or Qwen2 model on the device. */
 export class Llama implements Backbone {
-  adapter: LoraAdapter | undefined;
+  adapter: Adapter | undefined;
   readonly hiddenSize: number;
   readonly numLayers: number;
   readonly kvWidth: number;

@@ -12,7 +12,7 @@ import { add } from "../ops/add.ts";
 import { embedding } from "../ops/embedding.ts";
 import { type Lora, matmulNN } from "../ops/linear.ts";
 import { rowKey, uniformOf } from "../ops/random.ts";
-import type { Backbone, LinearModule } from "./backbone.ts";
+import type { Adapter, Backbone, LinearModule } from "./backbone.ts";
 
 /** An adapter's settings, under PEFT's names. */
 export interface LoraConfig {
@@ -32,7 +32,7 @@ export const DEFAULT_TARGETS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The trainable low-rank updates of a backbone. */
-export class LoraAdapter {
+export class LoraAdapter implements Adapter {
   /** A and B of every target, under PEFT's names. */
   readonly parameters = new Map<string, Tensor>();
   readonly scale: number;

@@ -7,11 +7,11 @@ import type { Scope } from "../gpu/pool.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import backwardSource from "../kernels/compress_backward.wgsl" with { type: "text" };
 import forwardSource from "../kernels/compress_forward.wgsl" with { type: "text" };
-import { elementKernel, forRows } from "./element_width.ts";
+import { byWidth } from "./element_width.ts";
 import { gradientTarget } from "./gradient_target.ts";
 
-const backward = elementKernel("kernels/compress_backward.wgsl", backwardSource);
-const forward = elementKernel("kernels/compress_forward.wgsl", forwardSource);
+const backward = byWidth("kernels/compress_backward.wgsl", backwardSource);
+const forward = byWidth("kernels/compress_forward.wgsl", forwardSource);
 
 /** How a group is scaled. */
 export interface CompressOptions {
@@ -59,12 +59,12 @@ export function compress(
   const count = offsets.size - 1;
   const workgroups = Math.ceil(count / 8);
   const out = g.empty([count, dim]);
-  const { kernel, width } = forRows(forward, dim);
-  g.run(kernel, { x, offsets, out }, { count, width }, workgroups, { sqrt_mean: sqrtMean });
+  const lanes = dim % 4 === 0 ? 4 : 1;
+  const params = { count, width: dim / lanes };
+  g.run(forward(lanes), { x, offsets, out }, params, workgroups, { sqrt_mean: sqrtMean });
   return g.record(out, [x], (d_out) => {
-    const { kernel } = forRows(backward, dim);
     const { gradient: d_x, accumulate } = gradientTarget(g, x);
     const constants = { sqrt_mean: sqrtMean, accumulate };
-    g.run(kernel, { d_out, offsets, d_x }, { count, width }, workgroups, constants);
+    g.run(backward(lanes), { d_out, offsets, d_x }, params, workgroups, constants);
   });
 }

@@ -2,10 +2,10 @@
 import type { Graph } from "../autograd/tape.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import rangeAddSource from "../kernels/range_add.wgsl" with { type: "text" };
-import { elementKernel, forRows } from "./element_width.ts";
+import { byWidth } from "./element_width.ts";
 import { gradientTarget } from "./gradient_target.ts";
 
-const rangeAdd = elementKernel("kernels/range_add.wgsl", rangeAddSource);
+const rangeAdd = byWidth("kernels/range_add.wgsl", rangeAddSource);
 
 /**
  * The rows of several tensors, one tensor after another.
@@ -19,7 +19,9 @@ export function concat(g: Graph, tensors: readonly Tensor[]): Tensor {
     x.shape.length !== 2 || x.shape[1] !== dim || x.dtype !== "f32"
   );
   if (wrong || tensors.length === 0) {
-    throw new TypeError(`concat: got ${tensors.join(" ") || "nothing"}; expected [N, D] f32, one D`);
+    throw new TypeError(
+      `concat: got ${tensors.join(" ") || "nothing"}; expected [N, D] f32, one D`,
+    );
   }
   const out = g.empty([tensors.reduce((sum, x) => sum + x.shape[0], 0), dim]);
   const begins: number[] = [];
@@ -48,7 +50,8 @@ export function addRows(
   to: number,
   rows: number,
 ): void {
-  const { kernel, width } = forRows(rangeAdd, source.shape[1]);
+  const lanes = source.shape[1] % 4 === 0 ? 4 : 1;
+  const width = source.shape[1] / lanes;
   const params = { count: rows * width, from_begin: from * width, to_begin: to * width };
-  g.run(kernel, { source, destination }, params, Math.ceil(params.count / 64));
+  g.run(rangeAdd(lanes), { source, destination }, params, Math.ceil(params.count / 64));
 }

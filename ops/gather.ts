@@ -7,11 +7,11 @@ import type { Scope } from "../gpu/pool.ts";
 import { bytesPerElement, sizeOf, Tensor } from "../gpu/tensor.ts";
 import backwardSource from "../kernels/gather_backward.wgsl" with { type: "text" };
 import forwardSource from "../kernels/gather_forward.wgsl" with { type: "text" };
-import { elementKernel, forRows } from "./element_width.ts";
+import { byWidth } from "./element_width.ts";
 import { gradientTarget } from "./gradient_target.ts";
 
-const backward = elementKernel("kernels/gather_backward.wgsl", backwardSource);
-const forward = elementKernel("kernels/gather_forward.wgsl", forwardSource);
+const backward = byWidth("kernels/gather_backward.wgsl", backwardSource);
+const forward = byWidth("kernels/gather_forward.wgsl", forwardSource);
 
 /** An index on the device with what its gradient needs; made once, ahead of the step, for several uses. */
 export interface GatherIndex {
@@ -79,11 +79,11 @@ export function gatherRows(g: Graph, x: Tensor, rows: RowIndex, maxBinding: numb
   const index = onDevice(g, "gather", x, rows);
   const count = index.size;
   const out = g.empty([count, dim]);
-  const { kernel, width } = forRows(forward, dim);
+  const lanes = dim % 4 === 0 ? 4 : 1;
   for (const range of count > 0 ? rowRanges(g, x, maxBinding) : []) {
     const part = x.rows(range.begin, range.end);
-    const params = { count, width, ...rangeParams(x, range) };
-    g.run(kernel, { x: part, index, out }, params, Math.ceil(count / 8));
+    const params = { count, width: dim / lanes, ...rangeParams(x, range) };
+    g.run(forward(lanes), { x: part, index, out }, params, Math.ceil(count / 8));
   }
   if (rows instanceof Tensor) return out;
   return g.record(out, [x], (d_out) => scatterAdd(g, x, d_out, rows, maxBinding));
@@ -174,12 +174,13 @@ function scatterAdd(
     ? gatherIndex(g.scope, rows, x.shape[0])
     : rows;
   const { gradient, accumulate } = gradientTarget(g, x);
-  const { kernel, width } = forRows(backward, x.shape[1]);
+  const dim = x.shape[1];
+  const lanes = dim % 4 === 0 ? 4 : 1;
   const count = usedRows.size;
   const lists = { used_rows: usedRows, offsets: inverseOffsets, entries: inverseEntries };
   for (const { begin, end } of rowRanges(g, x, maxBinding)) {
     const tensors = { d_out, ...lists, d_x: gradient.rows(begin, end) };
-    const params = { count, width, first_row: begin, num_rows: end - begin };
-    g.run(kernel, tensors, params, Math.ceil(count / 8), { accumulate });
+    const params = { count, width: dim / lanes, first_row: begin, num_rows: end - begin };
+    g.run(backward(lanes), tensors, params, Math.ceil(count / 8), { accumulate });
   }
 }

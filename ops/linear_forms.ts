@@ -248,6 +248,7 @@ function runSubgroup(g: Graph, form: LinearForm, p: Product): void {
     B_BY_K: form === "nn" || form === "nnBf16" || form === "tn",
     C_BY_K: appended?.byRank ?? false,
     APPENDED: appended !== undefined,
+    ACCUMULATE: p.accumulate,
   };
   const step = form === "tn" ? CHUNK_TOKENS : p.k;
   for (let k_begin = 0; k_begin < p.k; k_begin += step) {
@@ -264,7 +265,6 @@ function runSubgroup(g: Graph, form: LinearForm, p: Product): void {
       rank: appended ? z.shape[1] : 0,
       scale: p.scale,
       has_bias: Number(p.bias !== undefined),
-      accumulate: Number(p.accumulate),
     };
     g.run(b.dtype === "bf16" ? subgroupBf16 : subgroupF32, tensors, params, grid, constants);
   }

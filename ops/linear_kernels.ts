@@ -49,7 +49,7 @@ export function setLinearKernels(gpu: Gpu, choice: LinearKernels): void {
     );
   }
   for (const [name, { R, C }] of Object.entries(choice.tiles)) {
-    const rows = name === "tn" ? [32] : [8, 16, 32];
+    const rows = name === "tn" ? [32, 64] : [8, 16, 32, 64];
     if (!rows.includes(R) || (C !== 4 && C !== 8)) {
       throw new RangeError(
         `linear: tile '${name}' is ${R}x${C}; R must be one of ${rows.join(", ")} and C 4 or 8`,
@@ -59,10 +59,15 @@ export function setLinearKernels(gpu: Gpu, choice: LinearKernels): void {
   chosen.set(gpu, choice);
 }
 
-/** The tile for one call: the preferred one, smaller where it would mostly compute rows or columns that are not there. */
+/**
+ * The tile for one call: the preferred one, smaller where it would mostly compute rows or columns that are not there,
+ * or where there would be fewer tiles than twice the cores of a small machine.
+ */
 export function tileFor(preferred: Tile, form: LinearForm, rows: number, columns: number): Tile {
   const C = columns <= 32 || (rows <= 8 && form !== "tn") ? 4 : preferred.C;
-  if (form === "tn") return { R: 32, C };
-  const R = Math.min(preferred.R, rows <= 8 ? 8 : rows <= 16 ? 16 : 32);
+  const least = form === "tn" ? 32 : 8;
+  let R = preferred.R;
+  while (R > least && rows <= R / 2) R /= 2;
+  while (R > Math.max(least, 16) && Math.ceil(rows / R) * Math.ceil(columns / (8 * C)) < 4) R /= 2;
   return { R, C };
 }

@@ -14,6 +14,8 @@ import {
 } from "./linear_kernels.ts";
 
 const CANDIDATES: readonly Tile[] = [{ R: 32, C: 8 }, { R: 16, C: 8 }, { R: 32, C: 4 }];
+// Better only where loads are slow (Mesa 22 without AVX-512: 210 instead of 15 ns each), and slow to compile.
+const LARGE: Tile = { R: 64, C: 8 };
 const FORMS: readonly LinearForm[] = ["nt", "ntBf16", "nn", "nnBf16", "tn"];
 const SIZE = [128, 384, 384] as const; // M, N, K of the measured product
 const ROUNDS = 3;
@@ -26,14 +28,15 @@ export async function tuneLinear(gpu: Gpu): Promise<LinearKernels> {
   if (!gpu.isSoftware) return chooseLinear(gpu);
   const tiles: Record<string, Tile> = {};
   for (const form of FORMS) {
-    let best = Infinity;
-    for (const tile of CANDIDATES.filter(({ R }) => form !== "tn" || R === 32)) {
+    const timed: { tile: Tile; ms: number }[] = [];
+    const time = async (tile: Tile) => {
       setLinearKernels(gpu, { form: "subgroup", tiles: { [form]: tile } });
-      const ms = await measure(gpu, form);
-      if (ms >= best) continue;
-      best = ms;
-      tiles[form] = tile;
-    }
+      timed.push({ tile, ms: await measure(gpu, form) });
+    };
+    for (const tile of CANDIDATES.filter(({ R }) => form !== "tn" || R === 32)) await time(tile);
+    const [first, ...smaller] = timed;
+    if (smaller.every(({ ms }) => ms > 1.15 * first.ms)) await time(LARGE);
+    tiles[form] = timed.reduce((best, next) => next.ms < best.ms ? next : best).tile;
   }
   const choice: LinearKernels = { form: "subgroup", tiles };
   setLinearKernels(gpu, choice);

@@ -127,14 +127,16 @@ function filtered(
   checkFilter(temperature, topK, topP);
   const { suppressed, num_suppressed } = uploadSuppressed(g, options.suppressed);
   const probabilities = g.empty([rows, vocab]);
+  const peaks = g.empty([rows]);
   const lse = g.empty([rows]);
   const sizes = { rows, vocab, stride, num_suppressed };
-  const tensors = { logits, suppressed, out: probabilities, lse };
+  const tensors = { logits, suppressed, out: probabilities, peaks, lse };
   g.run(temperKernel, tensors, { ...sizes, temperature }, rows, constants);
   // transformers does not build the filter at 1, where it could only drop what has no probability left.
   const limit = topP < 1 ? 1 - topP : -1;
   const params = { rows, vocab, top_k: topK, limit };
-  g.run(filterKernel, { s: probabilities }, params, rows, constants);
+  g.run(filterKernel, { s: probabilities, peaks }, params, rows, constants);
+  g.scope.release(peaks);
   return { probabilities, lse };
 }
 

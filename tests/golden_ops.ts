@@ -15,7 +15,7 @@ import { linear } from "../ops/linear.ts";
 import { mse, squaredError } from "../ops/mse.ts";
 import { rmsNorm } from "../ops/rms_norm.ts";
 import { rope, ropeTables } from "../ops/rope.ts";
-import { smoothL1, smoothL1Error } from "../ops/smooth_l1.ts";
+import { smoothL1, smoothDistance } from "../ops/smooth_l1.ts";
 import { swiglu } from "../ops/swiglu.ts";
 import { AdamW } from "../training/adamw.ts";
 import type { GoldenCase, Tolerance } from "./golden_case.ts";
@@ -185,7 +185,7 @@ const OPS: Readonly<Record<string, (c: OpCheck) => Promise<void>>> = {
     elementLoss(
       c,
       (g, x, t) => smoothL1(g, x, t, c.op.attributes.beta),
-      (g, x, t) => smoothL1Error(g, x, t, c.op.attributes.beta),
+      (g, x, t) => smoothDistance(g, x, t, c.op.attributes.beta),
     ),
   mse: (c) => elementLoss(c, mse, squaredError),
   async normal(c) {

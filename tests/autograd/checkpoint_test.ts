@@ -6,7 +6,7 @@ import type { Gpu } from "../../gpu/device.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { checkOp, gpuTest } from "../check_op.ts";
 import { normals } from "../random.ts";
-import { add, mul, split } from "./small_ops.ts";
+import { add, mul, read, split, write } from "./small_ops.ts";
 
 const SIZE = 10_007;
 const DEPTH = 6;
@@ -98,6 +98,31 @@ gpuTest("checkpoint: its gradients against central differences", async (gpu) => 
   });
 });
 
+gpuTest("checkpoint: blocks that read what earlier blocks wrote to a cache", async (gpu) => {
+  const run = async (isKept: boolean) => {
+    using scope = gpu.scope();
+    const g = new Graph(gpu, scope);
+    const cache = scope.zeros([3, 257]);
+    const x = scope.upload(normals(1, 257));
+    const w = scope.upload(normals(2, 257));
+    w.gradient = scope.zeros([257]);
+    let h = x;
+    for (let row = 0; row < 3; row++) {
+      const input = h;
+      const block = (inner: Graph) => {
+        write(inner, cache, mul(inner, input, w), row);
+        return add(inner, read(inner, cache, row + 1), input, 0.5);
+      };
+      h = isKept ? checkpoint(g, block, [input]) : block(g);
+    }
+    g.backward([h]);
+    return [await gpu.read(h), await gpu.read(w.gradient)];
+  };
+  const plainNumbers = await run(false);
+  assert.ok(plainNumbers[1].some((v) => v !== 0));
+  assert.deepEqual(await run(true), plainNumbers);
+});
+
 gpuTest("checkpoint: gives all memory back", async (gpu) => {
   const before = gpu.pool.memory.inUse;
   await chain(gpu, kept);
@@ -117,6 +142,7 @@ gpuTest(
       let calls = 0;
       const out = checkpoint(g, (inner) => {
         calls++;
+        assert.equal(inner.training, training);
         return mul(inner, x, w);
       }, [x]);
       assert.equal(calls, 1);

@@ -1,4 +1,4 @@
-/** Two operations of a few lines, so that the tape is tested without any of the product's. */
+/** Operations of a few lines, so that the tape is tested without any of the product's. */
 import type { Graph } from "../../autograd/tape.ts";
 import { kernel } from "../../gpu/kernel.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
@@ -43,6 +43,27 @@ const splitBackward = small(
   "d_a[i] += 2.0 * d_low[i] + 2.0 * a[i] * d_high[i];",
 );
 
+const writeForward = small(
+  "write_forward",
+  "x *cache",
+  "cache[u32(params.scale) * params.size + i] = x[i];",
+);
+const writeBackward = small(
+  "write_backward",
+  "d_cache *d_x",
+  "d_x[i] += d_cache[u32(params.scale) * params.size + i];",
+);
+const readForward = small(
+  "read_forward",
+  "cache *out",
+  "for (var r = 0u; r < u32(params.scale); r++) { out[i] += f32(r + 1u) * cache[r * params.size + i]; }",
+);
+const readBackward = small(
+  "read_backward",
+  "d_out *d_cache",
+  "for (var r = 0u; r < u32(params.scale); r++) { d_cache[r * params.size + i] += f32(r + 1u) * d_out[i]; }",
+);
+
 function params(x: Tensor, scale: number) {
   return [{ size: x.size, scale }, Math.ceil(x.size / 64)] as const;
 }
@@ -77,5 +98,22 @@ export function split(g: Graph, a: Tensor): readonly [Tensor, Tensor] {
   g.run(splitForward, { a, low, high }, ...params(a, 0));
   return g.record([low, high] as const, [a], (d_low, d_high) => {
     g.run(splitBackward, { d_low, d_high, a, d_a: g.grad(a) }, ...params(a, 0));
+  });
+}
+
+/** Writes x as row `row` of an append-only cache. */
+export function write(g: Graph, cache: Tensor, x: Tensor, row: number): void {
+  g.run(writeForward, { x, cache }, ...params(x, row));
+  g.recordWrite(cache, [x], (d_cache) => {
+    g.run(writeBackward, { d_cache, d_x: g.grad(x) }, ...params(x, row));
+  });
+}
+
+/** The sum of the cache's first rows, the r-th times r + 1. */
+export function read(g: Graph, cache: Tensor, rows: number): Tensor {
+  const out = g.zeros([cache.shape[1]]);
+  g.run(readForward, { cache, out }, ...params(out, rows));
+  return g.record(out, [cache], (d_out) => {
+    g.run(readBackward, { d_out, d_cache: g.grad(cache) }, ...params(out, rows));
   });
 }

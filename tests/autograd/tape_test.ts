@@ -5,7 +5,7 @@ import type { Gpu } from "../../gpu/device.ts";
 import type { Scope } from "../../gpu/pool.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import { assertClose, checkOp, gpuTest } from "../check_op.ts";
-import { add, mul, split } from "./small_ops.ts";
+import { add, mul, read, split, write } from "./small_ops.ts";
 
 type Setting = {
   gpu: Gpu;
@@ -49,6 +49,21 @@ gpuTest("tape: chains, fan-out and shared parameters against central differences
       },
     });
   }
+});
+
+gpuTest("tape: writes to a cache that is read before and after", async (gpu) => {
+  const dim = 7;
+  await checkOp(gpu, {
+    inputs: { x: { shape: [dim] }, w: { shape: [dim], parameter: true } },
+    op: (g, { x, w }) => {
+      const cache = g.zeros([2, dim]);
+      write(g, cache, mul(g, x, w), 0);
+      const first = read(g, cache, 1);
+      write(g, cache, mul(g, first, w), 1);
+      return read(g, cache, 2);
+    },
+    reference: ({ x, w }) => x.map((v, i) => v * w[i] + 2 * v * w[i] * w[i]),
+  });
 });
 
 gpuTest("tape: several outputs, one of them unused", async (gpu) => {
@@ -193,7 +208,10 @@ tapeTest("gradients of a chain take the memory of two", async (t) => {
   const grown = gpu.pool.memory.peak - before;
   assert.ok(grown <= 2 * w.allocation.byteLength, `${grown} bytes`);
   assert.equal(gpu.pool.memory.inUse, before, "and everything is given back");
-  assertClose(await gpu.read(w.gradient), new Float64Array(size).fill(21), 1e-6, "d w^21");
+  const more = mul(g, w, g.stopGradient(w));
+  g.backward([more]);
+  assert.equal(gpu.pool.memory.inUse, before + more.allocation.byteLength, "ones too");
+  assertClose(await gpu.read(w.gradient), new Float64Array(size).fill(22), 1e-6, "d (w^21 + w)");
 });
 
 tapeTest("a child graph sends gradients to its parent's tensors", async (t) => {

@@ -25,10 +25,17 @@ const FORMS: readonly LinearKernels[] = [
   { form: "subgroup", tiles: allTiles(16, 8) },
   { form: "subgroup", tiles: allTiles(32, 4) },
   { form: "subgroup", tiles: allTiles(8, 4) },
+  { form: "subgroup", tiles: allTiles(64, 8) },
 ];
 
 function allTiles(R: number, C: number): LinearKernels["tiles"] {
-  return { nt: { R, C }, ntBf16: { R, C }, nn: { R, C }, nnBf16: { R, C }, tn: { R: 32, C } };
+  return {
+    nt: { R, C },
+    ntBf16: { R, C },
+    nn: { R, C },
+    nnBf16: { R, C },
+    tn: { R: Math.max(32, R), C },
+  };
 }
 
 /** Runs `body` under every form that this adapter has, and puts the choice back. */
@@ -350,7 +357,7 @@ gpuTest("linear: the choice of kernels", async (gpu) => {
     () => setLinearKernels(gpu, { form: "tiled", tiles: { nt: { R: 5, C: 8 } } }),
     {
       name: "RangeError",
-      message: "linear: tile 'nt' is 5x8; R must be one of 8, 16, 32 and C 4 or 8",
+      message: "linear: tile 'nt' is 5x8; R must be one of 8, 16, 32, 64 and C 4 or 8",
     },
   );
   const tuned = await tuneLinear(gpu);

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
+import { add } from "../../ops/add.ts";
 import { rmsNorm } from "../../ops/rms_norm.ts";
 import { checkOp, gpuTest } from "../check_op.ts";
 import { normals } from "../random.ts";
+import { add as referenceAdd } from "../reference/add.ts";
 import { rmsNorm as reference } from "../reference/rms_norm.ts";
 
-// 4 and 64 take the form for subgroups where the adapter has it, 1, 7 and 257 never do.
+// 4, 52 and 64 take the form for subgroups where the adapter has it, the others never do.
 for (const rows of [0, 1, 7, 257]) {
   for (const dim of [1, 4, 7, 52, 64, 257]) {
     gpuTest(`rmsNorm [${rows}, ${dim}]`, async (gpu) => {
@@ -32,6 +34,16 @@ for (const trained of ["x", "weight"] as const) {
       });
     });
   }
+}
+
+for (const dim of [6, 8]) {
+  gpuTest(`rmsNorm [5, ${dim}] adds to a gradient that is there`, async (gpu) => {
+    await checkOp(gpu, {
+      inputs: { x: { shape: [5, dim] }, weight: { shape: [dim] } },
+      op: (g, { x, weight }) => add(g, rmsNorm(g, x, weight, 1e-5), x),
+      reference: ({ x, weight }) => referenceAdd(reference(x, weight, 1e-5), x),
+    });
+  });
 }
 
 gpuTest("rmsNorm of a row of zeros is zero", async (gpu) => {

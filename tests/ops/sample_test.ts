@@ -61,6 +61,8 @@ gpuTest("equal logits: top-k keeps all ties, top-p the lowest ids", async (gpu) 
   assert.deepEqual(await kept({ topP: 0.5 }), [1, 3]);
   assert.deepEqual(await kept({ topP: 0 }), [1]);
   assert.deepEqual(await kept({ topP: 0.93 }), [0, 1, 2, 3, 5]);
+  const zeros = await probabilitiesOf(gpu, Float32Array.of(0, -0, 1, -1), [1, 4], { topK: 2 });
+  assert.deepEqual([...zeros.keys()].filter((id) => zeros[id] > 0), [0, 1, 2]);
   const flat = await probabilitiesOf(gpu, new Float32Array(97), [1, 97], { topP: 0.9 });
   assert.deepEqual(flat.map((p) => Number(p > 0)), new Float32Array(97).fill(1, 0, 88));
   assertClose(flat.subarray(0, 88), new Float32Array(88).fill(1 / 88), 1e-8, "equal shares");
