@@ -26,7 +26,7 @@ END
 stub "$work/deno" <<END
 case \$1 in
   --version) echo "deno $version (stable, release, stub)" ;;
-  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}"
+  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}" "driver=\${VK_DRIVER_FILES-}"
     printf 'argument=%s\n' "\$@" ;;
 esac
 END
@@ -65,7 +65,8 @@ denow() {
   for folder in $1; do path=$work/$folder:$path; done
   shift
   env -i PATH="$path" ${home:+HOME="$home"} \
-    VK_DRIVER_FILES="$driver" LD_LIBRARY_PATH="$work/driver" \
+    ${driver:+VK_DRIVER_FILES="$driver"} XDG_DATA_HOME="$work/share" \
+    LD_LIBRARY_PATH="$work/driver" \
     "${program:-$project/denow}" "$@" >"$work/out" 2>"$work/err"
 }
 fresh() { rm -rf "${work:?}/home" && : >"$work/calls"; }
@@ -86,7 +87,7 @@ check() { # name, condition...
 all() { while [ $# -gt 0 ]; do eval "$1" || return 1; shift; done; }
 
 check 'the version is written once, and is the pinned one' \
-  all '[ "$(grep -c "[0-9]\.[0-9]*\.[0-9]" "$root/denow")" = 1 ]' \
+  all '[ "$(grep -c "$version" "$root/denow")" = 1 ]' \
   'grep -q "^version=$version$" "$root/denow"'
 
 fresh
@@ -139,6 +140,42 @@ check 'doctor goes on without a driver, fmt does not look' all 'denow pinned tas
 denow 'pinned apt' task check & denow 'pinned apt' task check; wait
 check 'root gets the driver through apt-get, once, also for two at once' all one_line \
   'calls apt-get.*install 1' 'denow "pinned apt" task check' silent 'calls apt-get.*install 1'
+
+# Where Debian 12 has no GPU, the newer Mesa of its backports goes into the cache. The stub apt-get
+# "downloads" an empty package, the stub dpkg-deb "unpacks" a driver from it.
+for folder in mesa share/vulkan/icd.d; do mkdir -p "$work/$folder"; done
+cp "$work/driver/driver.json" "$work/share/vulkan/icd.d/system.json"
+stub "$work/mesa/apt-get" <<END
+echo "apt-get \$*" >>"$work/calls"
+case \$* in *download*) : >mesa-vulkan-drivers_1_amd64.deb ;; esac
+END
+stub "$work/mesa/dpkg-deb" <<'END'
+mkdir -p files/usr/lib/x files/usr/share/vulkan/icd.d
+: >files/usr/lib/x/libvulkan_lvp.so
+echo '{"ICD": {"library_path": "/usr/lib/libvulkan_lvp.so"}}' >files/usr/share/vulkan/icd.d/lvp_icd.json
+END
+: | stub "$work/mesa/ldd"
+gpu=
+for device in /dev/dri/renderD* /dev/nvidiactl /dev/dxg; do [ ! -e "$device" ] || gpu=$device; done
+if [ -z "$gpu" ] && grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release; then
+  driver=
+  fresh
+  newer=$home/.cache/colar-webgpu/mesa-
+  check 'Debian 12 without a GPU gets the newer Mesa into the cache, once' all \
+    'denow "pinned mesa" task check' 'says err "Mesa.s software driver"' clean \
+    'says out "driver=$newer.*lvp_icd.json"' 'calls "apt-get.*download" 1' \
+    'grep -q "$newer.*libvulkan_lvp.so" "$newer"*/lvp_icd.json' \
+    'denow "pinned mesa" task check' silent 'calls "apt-get.*download" 1'
+  driver=$work/driver/driver.json
+  check 'a driver that the user names is left alone' all 'denow "pinned mesa" task check' \
+    'says out "driver=$driver"'
+  driver=
+  echo 'exit 1' | stub "$work/mesa/apt-get"
+  fresh
+  check 'where that fails the system Mesa serves, and the failure is said once' all \
+    'denow "pinned mesa" task check' 'says err "that failed"' clean \
+    'denow "pinned mesa" task check' silent 'says out "driver=$"'
+fi
 
 [ "$failed" = 0 ] && verdict=ok || verdict=FAILED
 echo "$verdict | $passed passed | $failed failed"
