@@ -14,5 +14,6 @@ fn main(
 ) {
   let i = (group.y * groups.x + group.x) * 64u + lane;
   if (4u * i >= params.size) { return; }
-  d_x[i] *= coefficient[0];
+  let c = coefficient[0];
+  if (c != 1.0) { d_x[i] *= c; }
 }

@@ -1,5 +1,5 @@
-// destination[to_begin + i] += source[from_begin + i] for i < count: the gradient of rows that were cut out or laid end to end.
-// All in elements of either array. Dispatch: one element a lane, ceil(count / 64) workgroups.
+// destination[to_begin + i] += source[from_begin + i] for i < count: the gradient of rows that were cut out or laid
+// end to end. All in elements of either array. Dispatch: one element a lane, ceil(count / 64) workgroups.
 alias Element = vec4<f32>; // rows that are not whole vec4s: f32, see ops/element_width.ts
 struct Params { count: u32, from_begin: u32, to_begin: u32 }
 @group(0) @binding(0) var<uniform> params: Params;

@@ -18,6 +18,9 @@ import backwardQueriesSource from "../kernels/attention_backward_queries.wgsl" w
 import backwardQueriesSubgroupSource from "../kernels/attention_backward_queries_subgroup.wgsl" with {
   type: "text",
 };
+import decodeSubgroupSource from "../kernels/attention_decode_subgroup.wgsl" with {
+  type: "text",
+};
 import forwardSource from "../kernels/attention_forward.wgsl" with { type: "text" };
 import forwardSubgroupSource from "../kernels/attention_forward_subgroup.wgsl" with {
   type: "text",
@@ -41,6 +44,7 @@ const portable = {
 };
 const subgroup = {
   forward: unrolledKernel("kernels/attention_forward_subgroup.wgsl", forwardSubgroupSource),
+  decode: unrolledKernel("kernels/attention_decode_subgroup.wgsl", decodeSubgroupSource),
   queries: unrolledKernel(
     "kernels/attention_backward_queries_subgroup.wgsl",
     backwardQueriesSubgroupSource,
@@ -50,6 +54,9 @@ const subgroup = {
     backwardKeysSubgroupSource,
   ),
 };
+
+/** Vectors of queries in a lane's registers: more would save loads, but compile for tens of seconds. */
+const REGISTER_VECS = 48;
 
 /** Which kernels compute: those for subgroups of 8 (software Vulkan; head size a multiple of 4), or those for all. */
 export type AttentionForm = "subgroup" | "portable";
@@ -128,7 +135,13 @@ class Call {
   forward(tensors: Tensors): void {
     if (this.form === "portable") return this.#queriesPortable(portable.forward, tensors);
     const { constants, tile } = this.#rows();
-    this.#queries(subgroup.forward(constants), tensors, tile, constants.HEADS);
+    if (this.layout.longest > 1) {
+      return this.#queries(subgroup.forward(constants), tensors, tile, constants.HEADS);
+    }
+    const { QUERIES: _, ...rest } = constants;
+    const PARTS = Math.ceil(rest.VECS / 8);
+    const LOADS = Math.ceil(rest.HEADS * rest.VECS / 8);
+    this.#queries(subgroup.decode({ ...rest, PARTS, LOADS }), tensors, 1, rest.HEADS);
   }
 
   backwardQueries(tensors: Tensors, accumulate: boolean): void {
@@ -142,7 +155,7 @@ class Call {
     const { headDim, numKeyValueHeads } = this.options;
     const { masked, visible } = this.layout;
     const VECS = headDim / 4;
-    const KEYS = VECS <= 16 ? 2 : 1; // 4 numbers of a key's row and of its gradients in registers
+    const KEYS = VECS <= 8 ? 4 : VECS <= 16 ? 2 : 1; // of rows and gradients in registers
     const size = this.form === "portable" ? this.#tile() : 8 * KEYS;
     const key_tiles = this.layout.keyTiles(size);
     const made = this.form === "portable"
@@ -191,8 +204,8 @@ class Call {
     const VECS = headDim / 4;
     const group = numHeads / numKeyValueHeads;
     let HEADS = group;
-    while (group % HEADS !== 0 || HEADS > 1 && HEADS * VECS > 64) HEADS--;
-    const QUERIES = this.layout.longest > 8 && 2 * HEADS * VECS <= 96 ? 2 : 1;
+    while (group % HEADS !== 0 || HEADS > 1 && HEADS * VECS > REGISTER_VECS) HEADS--;
+    const QUERIES = this.layout.longest > 8 && 2 * HEADS * VECS <= REGISTER_VECS ? 2 : 1;
     const constants = { VECS, HEADS, QUERIES, MASKED: this.layout.masked };
     return { constants, tile: 8 * QUERIES };
   }

@@ -1,6 +1,6 @@
 /**
- * Where a backward kernel puts a gradient. Gradients are always added to; but a kernel that reaches every element may
- * write instead while nothing is there yet, which saves a load, and where the gradient passes unchanged, a kernel.
+ * Where a backward kernel puts a gradient. Gradients are always added to; but while one is still all zeros, writing
+ * is the same as adding and saves a load, and a copy is enough where the upstream gradient passes unchanged.
  */
 import type { Graph } from "../autograd/tape.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -13,7 +13,7 @@ export interface GradientTarget {
 }
 
 /**
- * The gradient of `x` for a kernel that reaches all of it.
+ * The gradient of `x` and whether it must be added to; elements that a kernel does not reach stay as they are.
  * @returns `g.grad(x)`, or memory that nobody reads where no gradient of `x` is wanted
  */
 export function gradientTarget(g: Graph, x: Tensor): GradientTarget {

@@ -8,12 +8,15 @@
 import type { Graph } from "../autograd/tape.ts";
 import { kernel } from "../gpu/kernel.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import edgeSource from "../kernels/filter_edge.wgsl" with { type: "text" };
 import filterSource from "../kernels/filter_probabilities.wgsl" with { type: "text" };
 import categoricalSource from "../kernels/sample_categorical.wgsl" with { type: "text" };
 import greedySource from "../kernels/sample_greedy.wgsl" with { type: "text" };
 import temperSource from "../kernels/temper_logits.wgsl" with { type: "text" };
+import { unrolledKernel } from "./unroll.ts";
 
 const temperKernel = kernel("kernels/temper_logits.wgsl", temperSource);
+const edgeKernel = unrolledKernel("kernels/filter_edge.wgsl", edgeSource);
 const filterKernel = kernel("kernels/filter_probabilities.wgsl", filterSource);
 const categoricalKernel = kernel("kernels/sample_categorical.wgsl", categoricalSource);
 const greedyKernel = kernel("kernels/sample_greedy.wgsl", greedySource);
@@ -134,9 +137,14 @@ function filtered(
   g.run(temperKernel, tensors, { ...sizes, temperature }, rows, constants);
   // transformers does not build the filter at 1, where it could only drop what has no probability left.
   const limit = topP < 1 ? 1 - topP : -1;
-  const params = { rows, vocab, top_k: topK, limit };
-  g.run(filterKernel, { s: probabilities, peaks }, params, rows, constants);
-  g.scope.release(peaks);
+  const edges = g.empty([rows], "u32");
+  const ties = g.empty([rows]);
+  const totals = g.empty([rows]);
+  const cut = { s: probabilities, peaks, edges, ties, totals };
+  const cutParams = { rows, vocab, top_k: topK, limit };
+  g.run(edgeKernel({ ...constants, CACHED: cachedPerLane(g, vocab) }), cut, cutParams, rows);
+  g.run(filterKernel, cut, { rows, vocab }, rows, constants);
+  for (const t of [peaks, edges, ties, totals]) g.scope.release(t);
   return { probabilities, lse };
 }
 
@@ -197,6 +205,11 @@ function lanesOfRow(g: Graph, operation: string, vocab: number): number {
   if (vocab > 65536) return 256;
   if (g.gpu.isSoftware) return vocab > 8192 ? 64 : 8;
   return vocab > 8192 ? 256 : 64;
+}
+
+/** Numbers of a row that a lane keeps in registers while the row is searched: all or, to bound them, one. */
+function cachedPerLane(g: Graph, vocab: number): number {
+  return g.gpu.isSoftware && vocab <= 8 * 96 ? Math.ceil(vocab / 8) : 1;
 }
 
 function checkFilter(temperature: number, topK: number, topP: number): void {

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
+import { kernel } from "../../gpu/kernel.ts";
+import forwardSource from "../../kernels/cross_entropy_forward.wgsl" with { type: "text" };
 import { crossEntropy, logits, logProbs } from "../../ops/cross_entropy.ts";
 import { assertClose, checkOp, gpuTest } from "../check_op.ts";
 import { normals, uniforms } from "../random.ts";
@@ -12,13 +14,9 @@ const labelsOf = (count: number, vocab: number): Uint32Array => {
 };
 const SMALL = 1; // bytes of logits: tiles of 64 rows, the fewest
 
-for (
-  const [count, dim, vocab] of [[0, 4, 31], [1, 5, 1], [1, 4, 5000], [7, 8, 31], [257, 3, 7], [
-    130,
-    8,
-    514,
-  ], [9, 12, 257]]
-) {
+const SIZES = [[0, 4, 31], [1, 5, 1], [1, 4, 5000], [7, 8, 31], [257, 3, 7], [130, 8, 514]];
+
+for (const [count, dim, vocab] of [...SIZES, [9, 12, 257]]) {
   const labels = labelsOf(count, vocab);
   const inputs = {
     hidden: { shape: [count, dim] },
@@ -105,6 +103,27 @@ gpuTest("logits are hidden W^T, large ones stay finite", async (gpu) => {
   );
   const loss = await gpu.read(logProbs(g, hidden, weight, Uint32Array.of(0, 2)));
   assert.deepEqual(loss, Float32Array.of(-600, -1200));
+});
+
+gpuTest("64 lanes a row, which real GPUs use for large vocabularies", async (gpu) => {
+  const [rows, vocab, stride] = [3, 1027, 1028];
+  using scope = gpu.scope();
+  const numbers = normals(4, rows * stride, 3);
+  const lse = scope.empty([rows]);
+  const log_prob = scope.empty([rows]);
+  const tensors = {
+    logits: scope.upload(numbers, [rows, stride]),
+    labels: scope.upload(Uint32Array.of(0, 1026, 500)),
+    lse,
+    log_prob,
+  };
+  const forward = kernel("kernels/cross_entropy_forward.wgsl", forwardSource);
+  gpu.run(forward, tensors, { rows, vocab, stride, first: 0 }, rows, { LANES: 64 });
+  const row = (r: number) => [...numbers.subarray(r * stride, r * stride + vocab)];
+  const expected = [0, 1, 2].map((r) => Math.log(row(r).reduce((s, x) => s + Math.exp(x), 0)));
+  assertClose(await gpu.read(lse), expected, 1e-6, "lse");
+  const logProb = [0, 1026, 500].map((label, r) => row(r)[label] - expected[r]);
+  assertClose(await gpu.read(log_prob), logProb, 1e-6, "log_prob");
 });
 
 gpuTest("crossEntropy gives the same bits twice", async (gpu) => {
