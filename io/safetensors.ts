@@ -10,7 +10,8 @@
  * Source: https://github.com/huggingface/safetensors (README, "Format"; the order of writing is `prepare` in tensor.rs).
  */
 
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
+import { exists, writeAtomic } from "./atomic.ts";
 import { bytesToFloat32, bytesToInt32, int32ToInt64Bytes } from "./float16.ts";
 import {
   type Bytes,
@@ -162,24 +163,28 @@ export async function writeSafetensors(
   tensors: ReadonlyMap<string, TensorData>,
   metadata?: ReadonlyMap<string, string>,
 ): Promise<void> {
+  await writeAtomic(path, safetensorsChunks(tensors, metadata));
+}
+
+/**
+ * A file's bytes, for a caller that writes them itself; equal tensors give equal bytes.
+ * @returns the header, then each tensor's data, uncopied where it is as the file has it
+ * @throws TypeError if data does not fill its shape, RangeError for a name the format cannot hold
+ */
+export function safetensorsChunks(
+  tensors: ReadonlyMap<string, TensorData>,
+  metadata?: ReadonlyMap<string, string>,
+): Iterable<Bytes> {
   const sorted = [...tensors].sort(([nameA, a], [nameB, b]) =>
     DTYPES.indexOf(b.dtype) - DTYPES.indexOf(a.dtype) || compareUtf8(nameA, nameB)
   );
   const header = encodeHeader(sorted, metadata);
-  const temporary = join(dirname(path), `.${basename(path)}.${crypto.randomUUID()}.tmp`);
-  try {
-    {
-      using file = await Deno.open(temporary, { write: true, createNew: true });
-      await writeAll(file, header);
-      for (const [, tensor] of sorted) await writeAll(file, tensorBytes(tensor));
-      await file.sync();
-    }
-    await Deno.rename(temporary, path);
-  } catch (error) {
-    // The first error is the one to report; there may be nothing to remove.
-    await Deno.remove(temporary).catch(() => {});
-    throw error;
-  }
+  return {
+    *[Symbol.iterator]() {
+      yield header;
+      for (const [, tensor] of sorted) yield tensorBytes(tensor);
+    },
+  };
 }
 
 function tensorReader({ places, metadata }: Contents, files: DisposableStack): Safetensors {
@@ -228,10 +233,6 @@ function tensorBytes({ dtype, data }: TensorData): Bytes {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-async function writeAll(file: Deno.FsFile, bytes: Bytes): Promise<void> {
-  for (let done = 0; done < bytes.length;) done += await file.write(bytes.subarray(done));
-}
-
 async function readRange(file: Deno.FsFile, path: string, start: number, end: number) {
   const bytes = new Uint8Array(end - start);
   await file.seek(start, Deno.SeekMode.Start);
@@ -244,16 +245,6 @@ async function readRange(file: Deno.FsFile, path: string, start: number, end: nu
     done += count;
   }
   return bytes;
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await Deno.stat(path);
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
 }
 
 function checkRange(source: ByteSource, start: number, end: number): void {

@@ -64,6 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       let stats = share(vec4(lse[row], delta[row], 0.0, 0.0));
       var my_query: array<vec4<f32>, VECS>;
       var my_d_out: array<vec4<f32>, VECS>;
+      // Zeros written out: without them naga 29 clears a variable once, not in every iteration.
       var score = array<vec4<f32>, KEYS * 2>();
       var d_weight = array<vec4<f32>, KEYS * 2>();
       for (var i = 0u; i < VECS; i++) { // unroll

@@ -66,6 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     if (MASKED) { shown = subgroupAdd(visible[key] << lane); }
     var my_key: array<vec4<f32>, VECS>;
     var my_value: array<vec4<f32>, VECS>;
+    // Zeros written out: without them naga 29 clears a variable once, not in every iteration.
     var score = array<vec4<f32>, ROWS * 2>();
     var d_weight = array<vec4<f32>, ROWS * 2>();
     for (var i = 0u; i < VECS; i++) { // unroll

@@ -59,6 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var shown = 255u;
     if (MASKED) { shown = subgroupAdd(visible[key] << lane); }
     var mine: array<vec4<f32>, VECS>;
+    // Zeros written out: without them naga 29 clears a variable once, not in every iteration.
     var score = array<vec4<f32>, ROWS * 2>();
     for (var i = 0u; i < VECS; i++) { // unroll
       mine[i] = keys[key_at + i];

@@ -6,6 +6,7 @@ alias Element = vec4<f32>;
 @group(0) @binding(1) var<storage, read> slots: array<u32>;
 @group(0) @binding(2) var<storage, read> d_cache: array<Element>;
 @group(0) @binding(3) var<storage, read_write> d_x: array<Element>;
+const ACCUMULATE: bool = true; // false: d_x holds nothing yet
 
 @compute @workgroup_size(64)
 fn main(
@@ -16,5 +17,7 @@ fn main(
   let i = (group.y * groups.x + group.x) * 64u + lane;
   if (i >= params.size) { return; }
   let row = i / params.width;
-  d_x[i] += d_cache[slots[row] * params.width + i - row * params.width];
+  var d = d_cache[slots[row] * params.width + i - row * params.width];
+  if (ACCUMULATE) { d += d_x[i]; }
+  d_x[i] = d;
 }

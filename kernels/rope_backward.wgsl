@@ -1,7 +1,7 @@
 // d_x_i += d_i cos + d_{i+E/2} sin, d_x_{i+E/2} += d_{i+E/2} cos - d_i sin with d = d_out: the rotation of rope_forward
-// turned back. d_x, d_out [N, heads*E]; cos, sin [P, E/2]; positions [N]; pairs: elements of a token's first halves,
-// half: elements of E/2. Dispatch: one lane an element of the first halves, ceil(size / 64).
-struct Params { size: u32, pairs: u32, half: u32 }
+// turned back. d_x, d_out [N, heads*E]; cos, sin [P, E/2]; positions [N]; half: elements of E/2.
+// Dispatch: one lane an element of a token's angles, for all heads, ceil(N half / 64).
+struct Params { size: u32, heads: u32, half: u32 }
 alias Element = vec4<f32>;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> positions: array<u32>;
@@ -9,6 +9,7 @@ alias Element = vec4<f32>;
 @group(0) @binding(3) var<storage, read> sin_table: array<Element>;
 @group(0) @binding(4) var<storage, read> d_out: array<Element>;
 @group(0) @binding(5) var<storage, read_write> d_x: array<Element>;
+const ACCUMULATE: bool = true; // false: d_x holds nothing yet
 
 @compute @workgroup_size(64)
 fn main(
@@ -16,17 +17,25 @@ fn main(
   @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let pair = (group.y * groups.x + group.x) * 64u + lane;
-  if (pair >= params.size) { return; }
-  let head = pair / params.half; // counted over all tokens
-  let i = pair - head * params.half;
-  let angle = positions[pair / params.pairs] * params.half + i;
-  let first = head * params.half * 2u + i;
-  let second = first + params.half;
-  let c = cos_table[angle];
-  let s = sin_table[angle];
-  let a = d_out[first];
-  let b = d_out[second];
-  d_x[first] += a * c + b * s;
-  d_x[second] += b * c - a * s;
+  let angle = (group.y * groups.x + group.x) * 64u + lane;
+  if (angle >= params.size) { return; }
+  let token = angle / params.half;
+  let i = angle - token * params.half;
+  let at = positions[token] * params.half + i;
+  let c = cos_table[at];
+  let s = sin_table[at];
+  for (var h = 0u; h < params.heads; h++) {
+    let first = (token * params.heads + h) * params.half * 2u + i;
+    let second = first + params.half;
+    let a = d_out[first];
+    let b = d_out[second];
+    var d_first = a * c + b * s;
+    var d_second = b * c - a * s;
+    if (ACCUMULATE) {
+      d_first += d_x[first];
+      d_second += d_x[second];
+    }
+    d_x[first] = d_first;
+    d_x[second] = d_second;
+  }
 }

@@ -11,6 +11,7 @@ import backwardSource from "../kernels/cache_append_backward.wgsl" with { type: 
 import forwardSource from "../kernels/cache_append_forward.wgsl" with { type: "text" };
 import type { AttentionLayout } from "./attention_layout.ts";
 import { byWidth } from "./element_width.ts";
+import { gradientTarget } from "./gradient_target.ts";
 
 const forward = byWidth("kernels/cache_append_forward.wgsl", forwardSource);
 const backward = byWidth("kernels/cache_append_backward.wgsl", backwardSource);
@@ -38,7 +39,9 @@ export function cacheAppend(g: Graph, x: Tensor, cache: Tensor, layout: Attentio
   const groups = Math.ceil(params.size / 64);
   g.run(forward(lanes), { slots, x, cache }, params, groups);
   g.recordWrite(cache, [x], (d_cache) => {
-    g.run(backward(lanes), { slots, d_cache, d_x: g.grad(x) }, params, groups);
+    const { gradient: d_x, accumulate } = gradientTarget(g, x);
+    const constants = { ACCUMULATE: accumulate };
+    g.run(backward(lanes), { slots, d_cache, d_x }, params, groups, constants);
   });
   return cache;
 }

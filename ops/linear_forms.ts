@@ -10,12 +10,15 @@ import { kernel } from "../gpu/kernel.ts";
 import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
 import columnSumSource from "../kernels/column_sum.wgsl" with { type: "text" };
 import subgroupSource from "../kernels/linear_subgroup.wgsl" with { type: "text" };
-import subgroupBf16Source from "../kernels/linear_subgroup_bf16.wgsl" with { type: "text" };
 import tiledSource from "../kernels/linear_tiled.wgsl" with { type: "text" };
-import { chooseLinear, DEFAULT_TILE, type LinearForm, tileFor } from "./linear_kernels.ts";
+import { unrolledKernel } from "./unroll.ts";
+import { chooseLinear, defaultTile, type LinearForm, tileFor } from "./linear_kernels.ts";
 
-const subgroupF32 = kernel("kernels/linear_subgroup.wgsl", subgroupSource);
-const subgroupBf16 = kernel("kernels/linear_subgroup_bf16.wgsl", subgroupBf16Source);
+const subgroupF32 = unrolledKernel("kernels/linear_subgroup.wgsl", subgroupSource);
+const subgroupBf16 = unrolledKernel(
+  "kernels/linear_subgroup.wgsl (bf16)",
+  bf16Twin(subgroupSource),
+);
 const tiled = kernel("kernels/linear_tiled.wgsl", tiledSource);
 const columnSumKernel = kernel("kernels/column_sum.wgsl", columnSumSource);
 
@@ -237,19 +240,21 @@ function fitsAppended(p: Product, { z, byRank }: Appended): boolean {
 }
 
 function runSubgroup(g: Graph, form: LinearForm, p: Product): void {
-  const tile = tileFor(chooseLinear(g.gpu).tiles[form] ?? DEFAULT_TILE, form, p.m, p.n);
+  const tile = tileFor(chooseLinear(g.gpu).tiles[form] ?? defaultTile(form), form, p.m, p.n);
   const { a, b, y, appended } = p;
   const z = appended?.z ?? a;
   const tensors = { a, b, z, c: appended?.c ?? a, bias: p.bias ?? a, y };
   const grid = [Math.ceil(p.m / tile.R), Math.ceil(p.n / (8 * tile.C)), 1] as const;
   const constants = {
-    ...tile,
+    GROUPS: tile.R / 8,
+    QUADS: tile.C / 4,
     A_BY_K: form === "tn",
     B_BY_K: form === "nn" || form === "nnBf16" || form === "tn",
     C_BY_K: appended?.byRank ?? false,
     APPENDED: appended !== undefined,
     ACCUMULATE: p.accumulate,
   };
+  const made = (b.dtype === "bf16" ? subgroupBf16 : subgroupF32)(constants);
   const step = form === "tn" ? CHUNK_TOKENS : p.k;
   for (let k_begin = 0; k_begin < p.k; k_begin += step) {
     const params = {
@@ -266,7 +271,7 @@ function runSubgroup(g: Graph, form: LinearForm, p: Product): void {
       scale: p.scale,
       has_bias: Number(p.bias !== undefined),
     };
-    g.run(b.dtype === "bf16" ? subgroupBf16 : subgroupF32, tensors, params, grid, constants);
+    g.run(made, tensors, params, grid);
   }
 }
 
@@ -344,4 +349,17 @@ function rowRanges(g: Graph, w: Tensor): [number, number][] {
 
 function check(condition: boolean, message: string): void {
   if (!condition) throw new TypeError(message);
+}
+
+/** The text of `linear_subgroup.wgsl` for a b of bf16, widened exactly: a bf16 is the upper half of its float32. */
+function bf16Twin(source: string): string {
+  const lines = {
+    "b: array<vec4<f32>>;": "b: array<vec2<u32>>;",
+    "{ return b[i]; }": "{ let w = b[i]; return bitcast<vec4<f32>>(" +
+      "vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u)); }",
+  };
+  return Object.entries(lines).reduce((text, [line, twin]) => {
+    check(text.includes(line), `kernels/linear_subgroup.wgsl: '${line}' is missing`);
+    return text.replace(line, twin);
+  }, source);
 }

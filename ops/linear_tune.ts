@@ -16,6 +16,8 @@ import {
 // From quick to slow to compile. The last is better only where loads are slow: on llvmpipe of Mesa 22 a vec4 costs
 // 15 ns with AVX-512 and 210 ns without.
 const CANDIDATES: readonly Tile[] = [
+  { R: 8, C: 4 },
+  { R: 16, C: 4 },
   { R: 32, C: 4 },
   { R: 16, C: 8 },
   { R: 32, C: 8 },
@@ -64,7 +66,7 @@ export async function tuneLinear(
 async function bestTile(gpu: Gpu, form: LinearForm, now: () => number): Promise<Tile> {
   const timed: Timed[] = [];
   for (const tile of CANDIDATES) {
-    if (form === "tn" && tile.R < 32) continue;
+    if (form === "tn" && tile.R !== 32) continue;
     const last = timed.at(-1);
     if (last && last.firstMs > COMPILE_MS) break;
     if (tile.R > 32 && last !== fastest(timed)) break;

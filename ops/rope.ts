@@ -10,6 +10,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import backwardSource from "../kernels/rope_backward.wgsl" with { type: "text" };
 import forwardSource from "../kernels/rope_forward.wgsl" with { type: "text" };
 import { byWidth } from "./element_width.ts";
+import { gradientTarget } from "./gradient_target.ts";
 
 const forward = byWidth("kernels/rope_forward.wgsl", forwardSource);
 const backward = byWidth("kernels/rope_backward.wgsl", backwardSource);
@@ -128,16 +129,14 @@ export function rope(
     );
   }
   const lanes = half % 4 === 0 ? 4 : 1; // numbers of each half that a lane turns
-  const params = {
-    size: x.size / 2 / lanes,
-    pairs: columns / 2 / lanes,
-    half: half / lanes,
-  };
+  const params = { size: rows * half / lanes, heads: numHeads, half: half / lanes };
   const groups = Math.ceil(params.size / 64);
   const common = { positions, cos_table: tables.cos, sin_table: tables.sin };
   const out = g.empty(x.shape);
   g.run(forward(lanes), { ...common, x, out }, params, groups);
   return g.record(out, [x], (d_out) => {
-    g.run(backward(lanes), { ...common, d_out, d_x: g.grad(x) }, params, groups);
+    const { gradient: d_x, accumulate } = gradientTarget(g, x);
+    const constants = { ACCUMULATE: accumulate };
+    g.run(backward(lanes), { ...common, d_out, d_x }, params, groups, constants);
   });
 }

@@ -23,10 +23,8 @@ import { linear as reference } from "../reference/linear.ts";
 const FORMS: readonly LinearKernels[] = [
   { form: "tiled", tiles: {} },
   { form: "subgroup", tiles: {} },
-  { form: "subgroup", tiles: allTiles(16, 8) },
-  { form: "subgroup", tiles: allTiles(32, 4) },
   { form: "subgroup", tiles: allTiles(8, 4) },
-  { form: "subgroup", tiles: allTiles(64, 8) },
+  { form: "subgroup", tiles: allTiles(16, 8) },
 ];
 
 function allTiles(R: number, C: number): LinearKernels["tiles"] {
@@ -158,6 +156,10 @@ gpuTest("linear: every register tile", async (gpu) => {
   await underForms(gpu, FORMS, async () => {
     await checkCase(gpu, { m: 67, n: 68, k: 68, bias: true, rank: 4 });
     await checkCase(gpu, { m: 67, n: 68, k: 72, bf16: true });
+  });
+  // One case of the highest: some drivers take half a minute to compile it.
+  await underForms(gpu, [{ form: "subgroup", tiles: allTiles(64, 4) }], async () => {
+    await checkCase(gpu, { m: 131, n: 132, k: 132, bias: true, samples: 6 });
   });
 });
 

@@ -29,6 +29,7 @@ for (
         return rope(g, x, tables, ids, { numHeads, headDim });
       },
       reference: ({ x }) => reference.rope(x, positions, inverseFrequencies, numHeads),
+      samples: 24,
     });
   });
 }

@@ -1,0 +1,77 @@
+/**
+ * The texts that the methods put around a row, and their token ids, one function per segment.
+ *
+ * | segment  | text                                                             |
+ * | -------- | ---------------------------------------------------------------- |
+ * | question | `Question: {q} Let's think step by step:(Thinking speed: {c})`   |
+ * | steps    | `###{steps}` (CoLaR), `###{steps}###` (CoT); steps one per line  |
+ * | answer   | `Answer:{a}{eos}` (CoT), `###Answer:{a}{eos}` (CoLaR)            |
+ * | prompt   | the question and `###`, from which thinking starts               |
+ *
+ * A segment is tokenised as one string, without special tokens in front: the speed merges with the question (`:(` is
+ * one token of most vocabularies). Segments are tokenised apart and concatenated.
+ *
+ * Source: the published CoLaR code (models/model_base.py, models/cot.py, models/colar.py), arXiv 2505.16552.
+ *
+ * **Deviations.** A row without an equation makes the published CoT segment `######`, one other token in Llama's and
+ * Qwen's vocabularies, in which the separator is lost. `corrected` has two separators there, `released` that token.
+ */
+import { SEPARATOR, type Tokenizer } from "../io/tokenizer.ts";
+
+/** `released` does what the published code does, `corrected` what it means to do. */
+export type Profile = "released" | "corrected";
+
+/** How fast to think: a compression factor, `auto`, or "" for no word about it. */
+export type Speed = number | "auto" | "";
+
+/** The part of a tokenizer that texts need. */
+export type Encoder = Pick<Tokenizer, "encode" | "eosToken">;
+
+/** @returns `(Thinking speed: c)`, or "" without a speed */
+export function speedText(speed: Speed): string {
+  return speed === "" ? "" : `(Thinking speed: ${speed})`;
+}
+
+/** @returns the question segment as text */
+export function questionText(question: string, speed: Speed): string {
+  return `Question: ${question} Let's think step by step:${speedText(speed)}`;
+}
+
+/** @returns token ids of the question segment */
+export function questionIds(tokenizer: Encoder, question: string, speed: Speed): number[] {
+  return tokenizer.encode(questionText(question, speed));
+}
+
+/** @returns token ids of question and separator: what generation starts from */
+export function promptIds(tokenizer: Encoder, question: string, speed: Speed): number[] {
+  return tokenizer.encode(questionText(question, speed) + SEPARATOR);
+}
+
+/** @returns token ids of `###{steps}`, the steps segment of CoLaR */
+export function colarStepsIds(tokenizer: Encoder, steps: readonly string[]): number[] {
+  return tokenizer.encode(SEPARATOR + steps.join("\n"));
+}
+
+/** @returns token ids of `###{steps}###`, the steps segment of CoT */
+export function cotStepsIds(
+  tokenizer: Encoder,
+  steps: readonly string[],
+  profile: Profile = "corrected",
+): number[] {
+  const text = steps.join("\n");
+  if (text === "" && profile === "corrected") {
+    const separator = tokenizer.encode(SEPARATOR);
+    return [...separator, ...separator];
+  }
+  return tokenizer.encode(SEPARATOR + text + SEPARATOR);
+}
+
+/** @returns token ids of `Answer:{a}{eos}` */
+export function answerIds(tokenizer: Encoder, answer: string): number[] {
+  return tokenizer.encode(`Answer:${answer}${tokenizer.eosToken}`);
+}
+
+/** @returns token ids of `###Answer:{a}{eos}`, the answer segment of CoLaR */
+export function colarAnswerIds(tokenizer: Encoder, answer: string): number[] {
+  return tokenizer.encode(`${SEPARATOR}Answer:${answer}${tokenizer.eosToken}`);
+}

@@ -1,0 +1,89 @@
+/** Token ids of every segment against what the published code fed to the model. */
+import assert from "node:assert/strict";
+import {
+  answerIds,
+  colarAnswerIds,
+  colarStepsIds,
+  cotStepsIds,
+  promptIds,
+  questionIds,
+  questionText,
+  speedText,
+} from "../../data/prompt.ts";
+import { parseQsa } from "../../data/qsa.ts";
+import { golden, methodsTokenizer } from "../methods_text.ts";
+
+interface Segments {
+  cot: { input_ids: number[][]; labels: number[][] };
+  colar_r1: { steps: number[][]; answer: number[][]; real_question_tokens: number[] };
+  icot: { question: number[][] };
+  colar_prompt_c5: { real_tokens: number[] };
+  generate: { case: string; prompts?: number[][] }[];
+}
+
+const tokenizer = await methodsTokenizer();
+const rows = parseQsa(await golden("rows"), "rows.json");
+const recorded = await golden<Segments>("segments");
+
+Deno.test("prompt: the texts", () => {
+  assert.equal(speedText(5), "(Thinking speed: 5)");
+  assert.equal(speedText("auto"), "(Thinking speed: auto)");
+  assert.equal(questionText("1 + 1?", ""), "Question: 1 + 1? Let's think step by step:");
+  assert.equal(
+    questionText("1 + 1?", 2),
+    "Question: 1 + 1? Let's think step by step:(Thinking speed: 2)",
+  );
+});
+
+Deno.test("prompt: CoT's input ids and labels of six rows", () => {
+  rows.forEach(({ question, steps, answer }, row) => {
+    const supervised = [...cotStepsIds(tokenizer, steps), ...answerIds(tokenizer, answer)];
+    assert.deepEqual(supervised, recorded.cot.labels[row]);
+    assert.deepEqual(cotStepsIds(tokenizer, steps, "released"), cotStepsIds(tokenizer, steps));
+    const ids = [...questionIds(tokenizer, question, 1), ...supervised];
+    assert.deepEqual(ids, recorded.cot.input_ids[row]);
+  });
+});
+
+Deno.test("prompt: CoLaR's segments of six rows", () => {
+  const { steps: stepIds, answer: ids, real_question_tokens } = recorded.colar_r1;
+  rows.forEach(({ question, steps, answer }, row) => {
+    assert.deepEqual(colarStepsIds(tokenizer, steps), stepIds[row]);
+    assert.deepEqual(colarAnswerIds(tokenizer, answer), ids[row]);
+    assert.equal(questionIds(tokenizer, question, 1).length, real_question_tokens[row]);
+    assert.equal(
+      promptIds(tokenizer, question, 5).length,
+      recorded.colar_prompt_c5.real_tokens[row],
+    );
+  });
+});
+
+Deno.test("prompt: what generation starts from, with a speed, with auto and without", () => {
+  const suffixes: Readonly<Record<string, (question: string) => number[]>> = {
+    text_generate_cot: (question) => promptIds(tokenizer, question, 1),
+    text_generate_icot: (question) => questionIds(tokenizer, question, ""),
+  };
+  let compared = 0;
+  rows.forEach(({ question }, row) => {
+    assert.deepEqual(promptIds(tokenizer, question, "auto"), recorded.icot.question[row]);
+    for (const { case: name, prompts } of recorded.generate) {
+      if (!prompts) continue;
+      assert.deepEqual(suffixes[name](question), prompts[row]);
+      compared++;
+    }
+  });
+  assert.equal(compared, 6 * 2);
+});
+
+Deno.test("prompt: a row without an equation keeps both separators unless released", () => {
+  const merging = {
+    eosToken: "|",
+    encode: (text: string) =>
+      (text.match(/#+|./g) ?? []).map((piece) => piece.length * 1000 + piece.charCodeAt(0)),
+  };
+  for (const steps of [[], [""]]) {
+    assert.deepEqual(cotStepsIds(merging, steps), [3035, 3035]);
+    assert.deepEqual(cotStepsIds(merging, steps, "released"), [6035]);
+    assert.deepEqual(colarStepsIds(merging, steps), [3035]);
+  }
+});
