@@ -189,7 +189,11 @@ function printStep({ name, ms, peakBytes, profile }: StepRow): void {
   console.log(table(["where the time goes", "calls", "share", "ms of a step"], cells));
 }
 
-/** Without the folder, and without constants that the path may carry. */
+/** The file's name, then what an unrolled kernel's path adds: `linear_subgroup (bf16) GROUPS=4 B_BY_K`. */
 function shortName(path: string): string {
-  return path.replace(/^kernels\//, "").replace(/\.wgsl.*$/, "");
+  const [, name, remark, json = "{}"] = /^kernels\/(\w+)\.wgsl ?(.*?) ?(\{.*\})?$/.exec(path) ??
+    [, path, ""];
+  const constants = Object.entries(JSON.parse(json)).filter(([, value]) => value !== false)
+    .map(([key, value]) => value === true ? key : `${key}=${value}`);
+  return [name, remark, ...constants].filter(Boolean).join(" ");
 }

@@ -25,13 +25,16 @@ const MEGA = 1 << 20;
 export async function benchStreaming(bench: Bench): Promise<Row[]> {
   const { gpu } = bench;
   using scope = gpu.scope();
+  const tensor = scope.zeros([MEGA]);
+  tensor.gradient = scope.zeros([MEGA]);
+  using optimizer = new AdamW(gpu, [{ name: "w", tensor }], { lr: 1e-3 });
   const memory = { ...loadLoop(gpu, scope, 64 << 20), maxRepeats: 1 };
   const rows = await measureRows(bench, "streaming", [
     ...(bench.quick ? [] : [memory]),
     ...normSpecs(gpu, scope),
     ...swigluSpecs(gpu, scope),
     ...elementSpecs(gpu, scope),
-    optimizerSpec(gpu, scope),
+    optimizerSpec(optimizer, tensor),
   ]);
   const loads = rows[1].gigabytes!;
   rows.push(...await crossEntropyRows(bench, loads, TOKENS, 1024, 4));
@@ -118,10 +121,7 @@ function elementSpecs(gpu: Gpu, scope: Scope): Spec[] {
   ];
 }
 
-function optimizerSpec(gpu: Gpu, scope: Scope): Spec {
-  const tensor = scope.zeros([MEGA]);
-  tensor.gradient = scope.zeros([MEGA]);
-  const optimizer = new AdamW(gpu, [{ name: "w", tensor }], { lr: 1e-3 });
+function optimizerSpec(optimizer: AdamW, tensor: Tensor): Spec {
   return {
     name: "AdamW, 2^20 parameters",
     bytes: 7 * tensor.byteLength,

@@ -2,12 +2,10 @@
 // a is [M, lda], or [k, lda] with A_BY_K; b is [N, ldb], or [k, ldb] with B_BY_K; z [M, rank]; c [N, rank], or
 // [rank, N] with C_BY_K; y [M, ldy]. Forward NT: y = x W^T. Input gradient NN: d_x += d_y W. Weight gradient TN:
 // d_W += d_y^T x over the tokens k_begin to k_end.
-// b may also be bf16, four numbers to a vec2<u32>: ops/linear_forms.ts rewrites its two lines.
 // One workgroup is one subgroup of 8 lanes: a tile of 8 GROUPS rows and 32 QUADS columns, 4 QUADS consecutive ones a
 // lane. A lane loads four k of its own rows and columns; rows reach the other lanes by broadcast.
 // Dispatch: [ceil(M / 8 GROUPS), ceil(N / 32 QUADS)]. Leading dimensions, offsets, rank, and k where a or b is not BY_K,
-// must be multiples of 4; padding columns of a are zeros, those of y get finite numbers. Loads dominate on llvmpipe: a
-// step of four k is GROUPS + 4 QUADS loads, and the four products of a sum stay in one statement.
+// must be multiples of 4; padding columns of a are zeros, those of y get finite numbers.
 struct Params {
   m: u32, n: u32, k_begin: u32, k_end: u32, lda: u32, ldb: u32, ldy: u32, a_offset: u32, y_offset: u32,
   rank: u32, scale: f32, has_bias: u32,
@@ -21,7 +19,6 @@ const APPENDED: bool = false;
 const ACCUMULATE: bool = false;
 const LANES: u32 = 8u;
 const ROWS: u32 = LANES * GROUPS;
-const SUMS: u32 = LANES * GROUPS * QUADS;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read> b: array<vec4<f32>>;
@@ -30,7 +27,7 @@ const SUMS: u32 = LANES * GROUPS * QUADS;
 @group(0) @binding(5) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
-fn load_b(i: u32) -> vec4<f32> { return b[i]; }
+fn load_b(i: u32) -> vec4<f32> { return b[i]; } // for bf16, ops/linear_forms.ts rewrites this line and b's
 
 // b[k .. k + 3] of four columns, one vector of columns for each k; k past the end repeats the last. `at` holds where
 // the four columns begin, or with B_BY_K, in its first element, the vector of the columns within a row.
@@ -59,13 +56,9 @@ fn block_c(k: u32, col: u32) -> mat4x4<f32> {
     let at = min(col / 4u, ld - 1u) + k * ld;
     return mat4x4<f32>(c[at], c[at + ld], c[at + 2u * ld], c[at + 3u * ld]);
   }
-  let ld = params.rank / 4u;
-  let at = k / 4u;
-  let last = params.n - 1u;
-  return transpose(mat4x4<f32>(
-    c[min(col, last) * ld + at], c[min(col + 1u, last) * ld + at],
-    c[min(col + 2u, last) * ld + at], c[min(col + 3u, last) * ld + at],
-  ));
+  let columns = min(vec4<u32>(col, col + 1u, col + 2u, col + 3u), vec4<u32>(params.n - 1u));
+  let at = columns * (params.rank / 4u) + k / 4u;
+  return transpose(mat4x4<f32>(c[at.x], c[at.y], c[at.z], c[at.w]));
 }
 
 // Where row `row` of a (A_BY_K: the four rows around it) begins.
@@ -89,14 +82,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   for (var q = 0u; q < QUADS; q++) { // unroll
     at_b[q] = place_b(col + 4u * q);
   }
-  var sum = array<vec4<f32>, SUMS>();
+  var sum = array<vec4<f32>, ROWS * QUADS>();
   for (var k = params.k_begin; k < params.k_end; k += 4u) {
     var block = array<mat4x4<f32>, QUADS>();
     for (var q = 0u; q < QUADS; q++) { // unroll
       block[q] = block_b(k, at_b[q]);
     }
     if (A_BY_K) {
-      // Lane l holds rows 4 l to 4 l + 3 of the tile for each of the four k: lanes beyond the tile's rows repeat.
+      // Lane l holds rows 4 l to 4 l + 3 of the tile for each of the four k.
       let at = at_a[0];
       let k0 = a[k * lda + at];
       let k1 = select(vec4<f32>(), a[min(k + 1u, last_k) * lda + at], k + 1u <= last_k);
@@ -108,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let s2 = subgroupBroadcast(k2[r % 4u], r / 4u);
         let s3 = subgroupBroadcast(k3[r % 4u], r / 4u);
         for (var q = 0u; q < QUADS; q++) { // unroll
-          sum[r * QUADS + q] += s0 * block[q][0] + s1 * block[q][1] + s2 * block[q][2] + s3 * block[q][3];
+          sum[r * QUADS + q] += block[q] * vec4<f32>(s0, s1, s2, s3);
         }
       }
     } else {
@@ -117,8 +110,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < LANES; r++) { // unroll
           let s = subgroupBroadcast(own, r);
           for (var q = 0u; q < QUADS; q++) { // unroll
-            sum[(8u * i + r) * QUADS + q] +=
-              s.x * block[q][0] + s.y * block[q][1] + s.z * block[q][2] + s.w * block[q][3];
+            sum[(8u * i + r) * QUADS + q] += block[q] * s;
           }
         }
       }
@@ -135,8 +127,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var r = 0u; r < LANES; r++) { // unroll
           let s = subgroupBroadcast(own, r);
           for (var q = 0u; q < QUADS; q++) { // unroll
-            sum[(8u * i + r) * QUADS + q] +=
-              s.x * block[q][0] + s.y * block[q][1] + s.z * block[q][2] + s.w * block[q][3];
+            sum[(8u * i + r) * QUADS + q] += block[q] * s;
           }
         }
       }

@@ -17,7 +17,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   llm: ["ops", "autograd", "gpu"],
   models: ["llm", "ops", "autograd", "gpu", "data"],
   training: ["models", "llm", "ops", "autograd", "gpu", "kernels", "data", "io"],
-  io: ["llm", "gpu"],
+  io: ["llm", "ops", "autograd", "gpu"], // it opens devices, loads models and measures
   data: ["llm", "gpu", "io"],
 };
 const METHODS = ["cot", "icot", "coconut", "distill", "colar"].map((m) => `models/${m}.ts`);
