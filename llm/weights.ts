@@ -145,6 +145,12 @@ export class Weights {
     return this.#specs.get(name)?.conv1d ? transpose(numbers, rows, columns) : numbers;
   }
 
+  /** The shape of a tensor in its file: [in, out] for Conv1D weights. */
+  fileShape(name: string): readonly number[] {
+    this.get(name);
+    return this.#specs.get(name)!.shape;
+  }
+
   /** Bytes on the device, gradients included. */
   get byteLength(): number {
     let sum = 0;
