@@ -1,0 +1,93 @@
+/**
+ * What the harness asks of a method, and what it gives it: training calls `loss`, evaluation calls `answer`.
+ *
+ * A method is one file in models/ whose default export is a `CreateMethod`; a configuration names it as `target`.
+ */
+import type { Graph } from "../autograd/tape.ts";
+import type { QsaRow } from "../data/qsa.ts";
+import type { Tokenizer } from "../io/tokenizer.ts";
+import type { Gpu } from "../gpu/device.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { Backbone } from "../llm/backbone.ts";
+
+/** A thinking speed: tokens per latent, or `auto`. */
+export type ThinkingSpeed = number | "auto";
+
+/** A trained tensor under the name that checkpoints know it by: the published state dict's. */
+export interface TrainedTensor {
+  readonly name: string;
+  /** f32, with its gradient. */
+  readonly tensor: Tensor;
+}
+
+/** Keys of a training step's random numbers: every draw is a function of these and of the row, and of nothing else. */
+export interface TrainDraw {
+  readonly seed: number;
+  /** Batches seen so far, over the whole run. */
+  readonly step: number;
+}
+
+/** Losses of one batch, on the device: nothing has been read back. */
+export interface Losses {
+  /** What is minimised, [1]. */
+  readonly total: Tensor;
+  /** Its parts by name, [1] each: `ce_loss`, `embed_modeling_loss`, ... */
+  readonly parts: Readonly<Record<string, Tensor>>;
+  /** Tokens and latents that the backbone computed, for tokens per second. */
+  readonly numTokens: number;
+}
+
+/** How questions are answered. */
+export interface AnswerOptions {
+  readonly speed: ThinkingSpeed;
+  /** True: latents are means, the end of thinking and the tokens are the most probable. False: all are drawn. */
+  readonly greedy: boolean;
+  /** Keys the draws, together with a question's id and the position: no answer depends on the batch. */
+  readonly seed: number;
+}
+
+/** A question with the number that identifies it in its split. */
+export interface Question {
+  readonly id: number;
+  readonly question: string;
+}
+
+/** What a method made of one question. */
+export interface Answer {
+  /** Decoded output, the special tokens left out. */
+  readonly output: string;
+  /** Token ids of the output, the end token included. */
+  readonly ids: readonly number[];
+  /** #L: latent forwards, or reasoning tokens. */
+  readonly reasoningLength: number;
+}
+
+/** A method, built on a backbone. */
+export interface Method extends Disposable {
+  readonly backbone: Backbone;
+  readonly tokenizer: Tokenizer;
+  /** What is trained, in a fixed order. */
+  readonly parameters: readonly TrainedTensor[];
+  /** Speeds that validation and test report; the first is monitored. */
+  readonly speeds: readonly ThinkingSpeed[];
+  /** Losses of one batch of rows, recorded on `g`. */
+  loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Losses;
+  /** Answers questions, in their order. */
+  answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]>;
+}
+
+/** What a method is built from. `C` is its part of the configuration: `model.model_kwargs`. */
+export interface MethodContext<C> {
+  readonly gpu: Gpu;
+  readonly backbone: Backbone;
+  readonly tokenizer: Tokenizer;
+  /** Every switch resolved. */
+  readonly options: C;
+  /** How #L of text is counted (evaluation.reasoning_length). */
+  readonly reasoningLength: "as-released" | "exact";
+  /** Keys the initial values. */
+  readonly seed: number;
+}
+
+/** The default export of a method's file. */
+export type CreateMethod<C> = (context: MethodContext<C>) => Promise<Method>;
