@@ -15,7 +15,7 @@ import { linear } from "../ops/linear.ts";
 import { mse, squaredError } from "../ops/mse.ts";
 import { rmsNorm } from "../ops/rms_norm.ts";
 import { rope, ropeTables } from "../ops/rope.ts";
-import { smoothL1, smoothDistance } from "../ops/smooth_l1.ts";
+import { smoothDistance, smoothL1 } from "../ops/smooth_l1.ts";
 import { swiglu } from "../ops/swiglu.ts";
 import { AdamW } from "../training/adamw.ts";
 import type { GoldenCase, Tolerance } from "./golden_case.ts";
