@@ -18,6 +18,8 @@
  */
 import { SEPARATOR, type Tokenizer } from "../io/tokenizer.ts";
 
+export type { Tokenizer } from "../io/tokenizer.ts";
+
 /** `released` does what the published code does, `corrected` what it means to do. */
 export type Profile = "released" | "corrected";
 

@@ -5,7 +5,7 @@
  */
 import type { Graph } from "../autograd/tape.ts";
 import type { QsaRow } from "../data/qsa.ts";
-import type { Tokenizer } from "../io/tokenizer.ts";
+import type { Tokenizer } from "../data/prompt.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
