@@ -1,29 +1,93 @@
-/** The command line: a command and its options, to an exit code: 0 done, 1 failed, 2 the user's mistake. */
-import { parseArgs } from "node:util";
+/** The command line: a command and its options, to an exit code: 0 done, 1 failed, 2 the user's mistake, 130 Ctrl-C. */
+import type { Gpu } from "./gpu/device.ts";
+import {
+  type CommandTable,
+  type Given,
+  helpText,
+  parseCommand,
+  unknown,
+} from "./io/command_line.ts";
+import { type Config, printConfig } from "./io/config.ts";
 import { examine, problemsOf } from "./io/doctor.ts";
 import { doctorReport } from "./io/doctor_report.ts";
-import { nearest } from "./io/nearest.ts";
+import { interruptible, isInterruption } from "./io/interrupt.ts";
+import { openGpu } from "./io/open_gpu.ts";
+import { userMessage } from "./io/user_error.ts";
+import { configureRun } from "./training/configure.ts";
+import { trainRun } from "./training/run.ts";
+import { configureTest, testCheckpoint } from "./training/test_checkpoint.ts";
 
-/** What a command was given: text options by name, and true for flags. */
-type Values = Readonly<Record<string, string | boolean | undefined>>;
-
-interface Command {
-  readonly help: string;
-  readonly options: Readonly<Record<string, { readonly type: "string" | "boolean" }>>;
-  run(values: Values): Promise<number>;
+interface Command extends CommandTable {
+  run(given: Given): Promise<number>;
 }
 
+const INTERRUPTED = 130;
+
+const COMMON = {
+  test_times: { value: "N", help: "decode seeds of the test (5)" },
+  seed: { value: "N", help: "keys every random draw (0)" },
+  devices: { value: "0", help: "one process uses one GPU: 0 or 1" },
+  workspace_path: { value: "FOLDER", help: "holds logs, models/llms and datasets (.)" },
+  log_suffix: { value: "WORD", help: "ends the name of the run's folder" },
+  no_log: { help: "writes nothing, no checkpoint either" },
+  kernels: { value: "auto", help: "auto, tiled, subgroup, or a register tile: subgroup:32x8" },
+  print_config: { help: "prints every key with its value, and ends" },
+} as const;
+
 const COMMANDS: Readonly<Record<string, Command>> = {
+  train: {
+    help: "trains a model; key=value sets keys of configs/",
+    options: {
+      model: { value: "colar", help: "a file of configs/models: colar, cot" },
+      dataset: { value: "arith", help: "a file of configs/datasets (arith)" },
+      trainer: { value: "default", help: "a file of configs/trainer (default)" },
+      do_test: { help: "tests the best checkpoint at the end" },
+      load_ckpt_path: { value: "CHECKPOINT", help: "begins from its weights" },
+      resume_ckpt_path: { value: "CHECKPOINT", help: "goes on with its run; needs no --model" },
+      ...COMMON,
+    },
+    takesSettings: true,
+    run: async ({ text, flags, settings }) => {
+      const { model, dataset, trainer } = text;
+      const request = {
+        ...{ model, dataset, trainer, ...placesOf(text, flags) },
+        overrides: [...settings, ...asSettings(text)],
+        loadPath: text.load_ckpt_path,
+        resumePath: text.resume_ckpt_path,
+        doTest: flags.has("do_test"),
+      };
+      if (flags.has("print_config")) return print((await configureRun(request)).config);
+      const { isInterrupted } = await onGpu(text, (...on) => trainRun(on[0], request, on[1]));
+      return isInterrupted ? INTERRUPTED : 0;
+    },
+  },
+  test: {
+    help: "tests a checkpoint, which says itself what it is; key=value changes keys",
+    options: {
+      ckpt: { value: "CHECKPOINT", help: "short for --test_ckpt_path" },
+      test_ckpt_path: { value: "CHECKPOINT", help: "a folder below a run's checkpoints" },
+      ...COMMON,
+    },
+    takesSettings: true,
+    run: async ({ text, flags, settings }) => {
+      const path = text.ckpt ?? text.test_ckpt_path;
+      if (path === undefined) throw new RangeError("test needs --ckpt=CHECKPOINT; see --help");
+      const overrides = [...settings, ...asSettings(text)];
+      const request = { path, overrides, ...placesOf(text, flags) };
+      if (flags.has("print_config")) return print((await configureTest(request)).config);
+      await onGpu(text, (...on) => testCheckpoint(on[0], request, on[1]));
+      return 0;
+    },
+  },
   doctor: {
-    help: `doctor                what computes here, how fast, and what to do about problems
-    --kernels=KERNELS   auto (default), tiled, subgroup, or a register tile: subgroup:32x8
-    --json              the same as JSON`,
-    options: { kernels: { type: "string" }, json: { type: "boolean" } },
-    run: async ({ kernels, json }) => {
-      const facts = await examine({ kernels: kernels as string | undefined });
+    help: "what computes here, how fast, and what to do about problems",
+    options: { kernels: COMMON.kernels, json: { help: "the same as JSON" } },
+    run: async ({ text, flags }) => {
+      const facts = await examine({ kernels: text.kernels });
       const problems = problemsOf(facts);
+      const isJson = flags.has("json");
       console.log(
-        json ? JSON.stringify({ ...facts, problems }, null, 2) : doctorReport(facts, problems),
+        isJson ? JSON.stringify({ ...facts, problems }, null, 2) : doctorReport(facts, problems),
       );
       return facts.adapter ? 0 : 1;
     },
@@ -38,43 +102,48 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     const [name = "--help", ...rest] = args;
     if (name === "--help" || name === "-h" || rest.includes("--help")) {
-      const helps = Object.values(COMMANDS).map(({ help }) => `  ${help}`);
-      console.log(`Usage: main.ts COMMAND [options]\n\n${helps.join("\n")}\n  --help`);
+      console.log(helpText(COMMANDS));
       return 0;
     }
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (!command) throw unknown("command", name, Object.keys(COMMANDS));
-    return await command.run(parse(name, command, rest));
+    return await command.run(parseCommand(name, command, rest));
   } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    console.error(error.message); // a user's mistake: one line that says what to do
+    if (isInterruption(error)) return INTERRUPTED;
+    const message = userMessage(error);
+    if (message === undefined) throw error;
+    console.error(message);
     return 2;
   }
 }
 
-function parse(name: string, { options }: Command, args: string[]): Values {
-  const { values, tokens } = parseArgs({ args, options, strict: false, tokens: true });
-  for (const token of tokens) {
-    if (token.kind === "positional") {
-      throw new RangeError(`${name} takes options only, got '${token.value}'; see --help`);
-    }
-    if (token.kind !== "option") continue;
-    const type = Object.hasOwn(options, token.name) ? options[token.name].type : undefined;
-    if (!type) throw unknown("option", token.rawName, Object.keys(options).map((o) => `--${o}`));
-    if (type === "string" && token.value === undefined) {
-      throw new RangeError(`${token.rawName} needs a value, as in ${token.rawName}=auto`);
-    }
-    if (type === "boolean" && token.value !== undefined) {
-      throw new RangeError(`${token.rawName} takes no value, got '${token.value}'`);
-    }
+async function onGpu<T>(
+  { kernels, devices = "0" }: Given["text"],
+  work: (gpu: Gpu, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (!/^[01]$/.test(devices)) {
+    throw new RangeError(`--devices must be 0 or 1, one process uses one GPU; got '${devices}'`);
   }
-  return values as Values;
+  using gpu = await openGpu({ kernels });
+  return await interruptible((signal) => work(gpu, signal));
 }
 
-function unknown(kind: string, word: string, known: string[]): RangeError {
-  const near = nearest(word, known);
-  const hint = near ? `did you mean '${near}'?` : `there is: ${known.join(", ")}`;
-  return new RangeError(`Unknown ${kind} '${word}' (${hint})`);
+function placesOf(
+  { workspace_path: workspace = ".", log_suffix: suffix }: Given["text"],
+  flags: Given["flags"],
+) {
+  return { workspace, suffix, noLog: flags.has("no_log") };
+}
+
+/** Options that are keys of the configuration. */
+function asSettings(text: Given["text"]): string[] {
+  const keys = ["seed", "test_times"].filter((key) => text[key] !== undefined);
+  return keys.map((key) => `${key}=${text[key]}`);
+}
+
+function print(config: Config): number {
+  console.log(printConfig(config).trimEnd());
+  return 0;
 }
 
 if (import.meta.main) Deno.exit(await main(Deno.args));

@@ -99,6 +99,7 @@ const COT = {
 
 const COLAR = {
   target: oneOf("models/colar.ts"),
+  start: oneOf("cot", "none"),
   model_kwargs: {
     ...BACKBONE,
     embeds_std: either(number({ above: 0 }), oneOf("auto")),

@@ -1,7 +1,7 @@
 /**
  * Append-only key/value cache: one preallocated buffer per layer, in which every row of the batch owns a range of
  * slots that fills from the front. Nothing is overwritten, so chains of latents need no copies, and the same cache
- * serves training (with gradients) and generation.
+ * serves training (with gradients) and generation. Generation alone may take back a row's last tokens.
  */
 import type { Scope } from "../gpu/pool.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -64,6 +64,26 @@ export class KvCache {
   /** Slot of a row's first token. */
   slotOf(row: number): number {
     return this.#rows[row].slotBegin;
+  }
+
+  /**
+   * Takes back a row's last tokens: the next ones get their slots. Only for generation, where no gradient needs them.
+   * @param length number of tokens that stay
+   * @throws {RangeError} when the row has fewer.
+   */
+  truncate(row: number, length: number): void {
+    const entry = this.#rows[row];
+    if (!(Number.isInteger(length) && length >= 0 && length <= entry.length)) {
+      throw new RangeError(
+        `key/value cache: row ${row} has ${entry.length} tokens, it cannot be cut to ${length}`,
+      );
+    }
+    const { slotBegin } = entry;
+    for (let i = length; i < entry.length; i++) {
+      entry.seen -= this.#visible[slotBegin + i];
+      this.#visible[slotBegin + i] = 1;
+    }
+    entry.length = length;
   }
 
   /**

@@ -31,6 +31,14 @@ export class GoldenCase {
     return new GoldenCase(folder, json, await loadSafetensors(`${folder}/tensors.safetensors`));
   }
 
+  /** A case of a method set: NAME.json and, unless it is a table, NAME.safetensors. */
+  static async openNamed(path: string): Promise<GoldenCase> {
+    const json = JSON.parse(await Deno.readTextFile(`${path}.json`));
+    const file = `${path}.safetensors`;
+    const hasTensors = await Deno.stat(file).then(() => true, () => false);
+    return new GoldenCase(path, json, hasTensors ? await loadSafetensors(file) : new Map());
+  }
+
   has(name: string): boolean {
     return this.tensors.has(name);
   }
@@ -90,9 +98,15 @@ export class GoldenCase {
     assert.ok(rel <= allowed, `${name}: distance ${rel}, allowed ${allowed}`);
   }
 
-  /** Compares whole numbers exactly. */
-  same(actual: ArrayLike<number>, name: string): void {
-    const expected = this.ints(name);
+  /**
+   * Compares whole numbers exactly.
+   * @param expected what was made of recorded numbers, when `name` is not a tensor's
+   */
+  same(
+    actual: ArrayLike<number>,
+    name: string,
+    expected: ArrayLike<number> = this.ints(name),
+  ): void {
     assert.deepEqual(Array.from(actual), Array.from(expected), name);
     this.compared += expected.length;
   }

@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import { gpuTest } from "./check_op.ts";
 import { checkBackbone } from "./golden_backbone.ts";
 import { GoldenCase } from "./golden_case.ts";
+import { checkMethod, notRun } from "./golden_methods.ts";
 import { checkOps } from "./golden_ops.ts";
 import { checkSampling } from "./golden_sampling.ts";
 
@@ -24,25 +25,44 @@ for (const found of await findCases(folder)) {
     else {throw new TypeError(
         `${found}: case ${JSON.stringify(golden.json.case)} is of no known kind`,
       );}
-    golden.finish();
-    assert.ok(golden.compared > 0);
-    cases++;
-    numbers += golden.compared;
+    finish(golden);
   });
 }
 
-for (const found of await findMethodSets(folder)) {
-  Deno.test({
-    name: `golden methods in ${found}: not run, the methods are not implemented yet`,
-    ignore: true,
-    fn: () => {},
-  });
+for (const set of await findMethodSets(folder)) {
+  for (const name of await caseNames(`${folder}/${set}/cases`)) {
+    const title = `golden ${set}/${name}`;
+    const reason = notRun(name);
+    if (reason) {
+      Deno.test({ name: `${title}: ${reason}`, ignore: true, fn: () => {} });
+      continue;
+    }
+    gpuTest(title, async (gpu) => {
+      const golden = await GoldenCase.openNamed(`${folder}/${set}/cases/${name}`);
+      assert.equal(golden.json.case, name);
+      await checkMethod(gpu, `${folder}/${set}`, golden);
+      finish(golden);
+    });
+  }
 }
 
 Deno.test("golden: something was compared", () => {
   console.log(`golden: ${cases} cases, ${numbers} numbers compared`);
   assert.ok(cases > 0, `no golden case below ${folder}`);
 });
+
+function finish(golden: GoldenCase): void {
+  golden.finish();
+  assert.ok(golden.compared > 0);
+  cases++;
+  numbers += golden.compared;
+}
+
+async function caseNames(path: string): Promise<string[]> {
+  const files = await Array.fromAsync(Deno.readDir(path));
+  return files.filter(({ name }) => name.endsWith(".json"))
+    .map(({ name }) => name.slice(0, -".json".length)).sort();
+}
 
 async function findCases(root: string): Promise<string[]> {
   const found: string[] = [];

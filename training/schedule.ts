@@ -30,7 +30,10 @@ export interface Schedule {
  * The length of a run over `numRows` training rows. An epoch's last step may add up fewer batches than
  * `accumulate_grad_batches`, so that every epoch ends with a step.
  */
-export function runLength({ trainer, dataloader, data_module }: Config, numRows: number): RunLength {
+export function runLength(
+  { trainer, dataloader, data_module }: Config,
+  numRows: number,
+): RunLength {
   const batchesPerPass = Math.ceil(numRows / dataloader.batch_size);
   const batchesPerEpoch = Math.max(1, Math.ceil(batchesPerPass * data_module.epoch_scaling - 1e-9));
   const stepsPerEpoch = Math.ceil(batchesPerEpoch / trainer.accumulate_grad_batches);

@@ -30,6 +30,7 @@ async function train(gpu: Gpu, model: string, checkpoint: boolean): Promise<Run>
   const losses: number[] = [];
   gpu.pool.resetPeak();
   for (let step = 0; step < 10; step++) {
+    const submitsBefore = gpu.encoderNumber;
     using scope = gpu.scope();
     const g = new Graph(gpu, scope);
     const tokens = packRows(scope, lengths.map((length) => ({ length })));
@@ -46,6 +47,7 @@ async function train(gpu: Gpu, model: string, checkpoint: boolean): Promise<Run>
     optimizer.clipGradNorm(1);
     optimizer.step();
     losses.push((await gpu.read(loss))[0]);
+    assert.equal(gpu.encoderNumber - submitsBefore, 1, "submits of a step, the read included");
   }
   const { peak } = gpu.pool.memory;
   backbone.weights[Symbol.dispose]();

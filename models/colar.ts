@@ -1,0 +1,315 @@
+/**
+ * CoLaR, supervised stage and thinking: steps are compressed by a factor c into latents, which the model predicts
+ * instead of writing text.
+ *
+ *   c ~ U{1..max} once a batch;  row  [question (Thinking speed: c)] [groups of ### steps] [### Answer:a eos]
+ *   group    e_j = sum of its token embeddings / (sqrt(their number) + 1e-5);  its label: one of its tokens, drawn
+ *   ce       mean of -log p(label of token t | tokens before t) over groups and answer
+ *   head     N(mean, std) over e_{j+1} / embeds_std from the hidden state at group j (the answer's ### after the last)
+ *   mse      mean of (mean + std eps - e_{j+1} / embeds_std)^2;   nll: mean of -log N(e_{j+1} / embeds_std)
+ *   second   with samples in the groups' places: -log p of the answer
+ *   total    ce_weight ce + embed_modeling_weight (mse or nll) + entropy_weight H + pred_embed_forward_weight second
+ *   answer   question (Thinking speed: c) ### -> latents until the next token is ### -> ### -> text to eos
+ *
+ * Source: Tan et al., Think Silently, Think Fast, arXiv 2505.16552; the published CoLaR code (models/colar.py: forward,
+ * models/model_base.py: latent_generate).
+ *
+ * **Deviations.** Rows are packed without the pads that nothing uses. `corrected`: rows end in a real group (`layout`,
+ * A14); the second pass feeds samples times embeds_std, each after the token that predicted it, and supervises the answer
+ * alone (`second_pass_*`, A17); answers without top-k and [PAD]. In both profiles: the answer continues the cache of the
+ * latents (B3), c of -OC has its switch (C1), embeds_std of unknown models is measured, draws are keyed by question and
+ * position (C11).
+ */
+import { Graph } from "../autograd/tape.ts";
+import { promptIds } from "../data/prompt.ts";
+import type { QsaRow } from "../data/qsa.ts";
+import type { ColarConfig } from "../io/config_schema.ts";
+import type { Tokenizer } from "../io/tokenizer.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { Backbone } from "../llm/backbone.ts";
+import { generate, type GenerateOptions } from "../llm/generate.ts";
+import { packRows } from "../llm/tokens.ts";
+import { add, sum } from "../ops/add.ts";
+import { compress } from "../ops/compress.ts";
+import { concat } from "../ops/concat.ts";
+import { embedding } from "../ops/embedding.ts";
+import { gaussianEntropy, gaussianNll, sampleGaussian } from "../ops/gaussian.ts";
+import { gather } from "../ops/gather.ts";
+import { mse } from "../ops/mse.ts";
+import { normals, rowKey, uniformOf } from "../ops/random.ts";
+import { answerOptions, isGreedy } from "./answering.ts";
+import { type ColarBatch, type LatentPlace, layBatch } from "./colar_batch.ts";
+import { compressionFactors, thinkingSpeeds } from "./compression.ts";
+import { STREAMS } from "./draws.ts";
+import { embedsStd } from "./embeds_std.ts";
+import { languageLoss } from "./language_loss.ts";
+import { type Gaussian, LatentHead } from "./latent_head.ts";
+import type {
+  Answer,
+  AnswerOptions,
+  CreateMethod,
+  Losses,
+  Method,
+  MethodContext,
+  Question,
+  ThinkingSpeed,
+  TrainDraw,
+  TrainedTensor,
+} from "./method.ts";
+import { prefill } from "./prefill.ts";
+import { keyedDraws, think, type ThinkingDraws, type Thought } from "./thinking.ts";
+import { checkVocabulary, trainBackbone, type Trained } from "./trained.ts";
+
+/** What CoLaR is built from: `model.model_kwargs` of the configuration. */
+export type ColarOptions = ColarConfig["model_kwargs"];
+
+/** What is drawn for one batch. */
+export interface BatchDraws {
+  readonly compression: number;
+  readonly speed: ThinkingSpeed;
+  /** Which token of a group is its label: an index below `size`. */
+  labelChoice(row: number, column: number, size: number): number;
+  /** Standard normal numbers for each place, [places, D]. */
+  eps(g: Graph, places: readonly LatentPlace[]): Tensor;
+}
+
+/** Losses of a batch and what they were made of. */
+export interface Supervised extends Losses, Gaussian {
+  readonly batch: ColarBatch;
+  /** What enters the first pass, [N, D], and the second. */
+  readonly inputsEmbeds: Tensor;
+  readonly secondInputsEmbeds: Tensor | undefined;
+  /** Hidden states at the latents' places, [places, D]. */
+  readonly states: Tensor;
+}
+
+/** What is drawn for one answer. */
+export interface AnswerDraws {
+  readonly thinking: ThinkingDraws;
+  readonly text: Pick<GenerateOptions, "random" | "uniforms">;
+}
+
+/** An answer with the latents before it. */
+export interface Response extends Answer {
+  readonly thought: Thought;
+}
+
+/** The method; see the head of this file. */
+export class Colar implements Method {
+  readonly backbone: Backbone;
+  readonly tokenizer: Tokenizer;
+  readonly speeds: readonly ThinkingSpeed[];
+  readonly head: LatentHead;
+  readonly parameters: readonly TrainedTensor[];
+  readonly options: ColarOptions;
+  #trained: Trained;
+
+  /** @param embedsStd scale of the token embeddings */
+  constructor(context: MethodContext<ColarOptions>, readonly embedsStd: number) {
+    const { gpu, backbone, tokenizer, options, seed } = context;
+    checkVocabulary(backbone, tokenizer);
+    checkWeights(options);
+    this.backbone = backbone;
+    this.tokenizer = tokenizer;
+    this.options = options;
+    this.speeds = thinkingSpeeds(options.latent_generation_config.compression_factor);
+    this.#trained = trainBackbone(backbone, options, seed);
+    this.head = new LatentHead(gpu, {
+      hiddenSize: backbone.hiddenSize,
+      intermediateSize: options.latent_policy_config.lp_intermediate_size,
+      deterministic: options.latent_policy_config.lp_deterministic,
+      seed,
+    });
+    this.parameters = [...this.#trained.parameters, ...this.head.parameters];
+  }
+
+  loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Supervised {
+    return this.supervisedLoss(g, rows, this.batchDraws(draw));
+  }
+
+  /** What a training step draws: functions of (seed, step) and of the place in the batch. */
+  batchDraws({ seed, step }: TrainDraw): BatchDraws {
+    const { max_compression_factor, replace_r_with_auto_prob } = this.options.latent_cot_config;
+    const factors = compressionFactors(max_compression_factor);
+    const uniform = (stream: number, position = 0) =>
+      uniformOf(rowKey(seed, stream, step, position));
+    const compression = factors[Math.floor(uniform(STREAMS.compression) * factors.length)];
+    let numGroups = 0;
+    return {
+      compression,
+      speed: uniform(STREAMS.auto) < replace_r_with_auto_prob ? "auto" : compression,
+      labelChoice: (_row, _column, size) =>
+        Math.floor(uniform(STREAMS.groupLabel, numGroups++) * size),
+      eps: (g, places) => {
+        const keys = Uint32Array.from(places.flatMap((_, i) => [step, i]));
+        const rows = g.scope.upload(keys, [places.length, 2]);
+        const draw = { seed, stream: STREAMS.trainedLatent, rows };
+        return normals(g, [places.length, this.backbone.hiddenSize], draw);
+      },
+    };
+  }
+
+  /** The losses of a batch whose draws are given. */
+  supervisedLoss(g: Graph, rows: readonly QsaRow[], draws: BatchDraws): Supervised {
+    const { backbone, embedsStd } = this;
+    const config = this.options.latent_cot_config;
+    const hasSecond = config.pred_embed_forward_weight > 0;
+    const batch = layBatch(this.tokenizer, rows, {
+      ...draws,
+      layout: config.layout,
+      superviseSteps: config.pred_compressed_cot,
+      maskSeparator: config.mask_separator_label,
+      second: hasSecond
+        ? { index: config.second_pass_index, labels: config.second_pass_labels }
+        : undefined,
+    });
+    const plain = embedding(g, backbone.embeddings, batch.plainIds);
+    const pooledTokens = embedding(g, backbone.embeddings, batch.pooledIds);
+    const groups = batch.groupOffsets;
+    const pooled = compress(g, pooledTokens, groups, { sqrtMean: config.sqrt_mean });
+    const inputsEmbeds = gather(g, concat(g, [plain, pooled]), batch.first.sources); // [N, D]
+    const tokens = packRows(g.scope, batch.first.rows);
+    const { hidden } = backbone.forward(g, inputsEmbeds, tokens);
+    const ce = languageLoss(g, backbone, hidden, batch.first.labels);
+
+    const states = gather(g, hidden, Uint32Array.from(batch.latents, ({ token }) => token));
+    const { mean, logStd } = this.head.forward(g, states); // [places, D]
+    const following = Uint32Array.from(batch.latents, ({ token }) => token + 1);
+    const target = scaled(g, gather(g, g.stopGradient(inputsEmbeds), following), 1 / embedsStd);
+    const needsSample = hasSecond || config.embed_modeling_loss === "mse";
+    const sample = needsSample
+      ? sampleGaussian(g, mean, logStd, draws.eps(g, batch.latents))
+      : undefined;
+    const counted = groupWeights(g, batch.latents);
+    const latent = config.embed_modeling_loss === "mse"
+      ? mse(g, sample!, target, counted)
+      : gaussianNll(g, mean, logStd, target, counted);
+    const entropy = gaussianEntropy(g, logStd, counted);
+    const second = batch.second && this.#secondPass(g, batch, [plain, pooled, sample!]);
+
+    const terms = [
+      { x: ce, weight: config.ce_weight },
+      { x: latent, weight: config.embed_modeling_weight },
+      { x: entropy, weight: config.entropy_weight },
+      ...(second ? [{ x: second.loss, weight: config.pred_embed_forward_weight }] : []),
+    ].filter(({ weight }) => weight !== 0);
+    return {
+      total: sum(g, terms),
+      parts: {
+        ce_loss: ce,
+        embed_modeling_loss: latent,
+        entropy,
+        ...(second ? { pred_embed_forward_loss: second.loss } : {}),
+      },
+      numTokens: batch.first.sources.length + (batch.second?.sources.length ?? 0),
+      batch,
+      inputsEmbeds,
+      secondInputsEmbeds: second?.inputsEmbeds,
+      states,
+      mean,
+      logStd,
+    };
+  }
+
+  /** The language loss over samples instead of groups; its gradient flows through them into head and first pass. */
+  #secondPass(g: Graph, batch: ColarBatch, [plain, pooled, sample]: readonly Tensor[]) {
+    const { rows, sources, labels } = batch.second!;
+    const isNormalised = this.options.latent_cot_config.second_pass_scale === "as-released";
+    const latents = isNormalised ? sample : scaled(g, sample, this.embedsStd);
+    const inputsEmbeds = gather(g, concat(g, [plain, pooled, latents]), sources);
+    const { hidden } = this.backbone.forward(g, inputsEmbeds, packRows(g.scope, rows));
+    return { inputsEmbeds, loss: languageLoss(g, this.backbone, hidden, labels) };
+  }
+
+  async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
+    const ids = questions.map(({ id }) => id);
+    const config = this.options.answer_generation_config;
+    const text = answerOptions(config, this.tokenizer, questions, options);
+    const thinking = keyedDraws(this.backbone.hiddenSize, options.seed, ids);
+    const responses = await this.respond(questions, options, { thinking, text });
+    return responses.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+  }
+
+  /**
+   * Answers questions with given draws.
+   * @param trace return every latent
+   */
+  async respond(
+    questions: readonly Question[],
+    options: AnswerOptions,
+    draws: AnswerDraws,
+    trace = false,
+  ): Promise<Response[]> {
+    if (questions.length === 0) return [];
+    const { backbone, tokenizer } = this;
+    const { latent_generation_config: latent, answer_generation_config: text } = this.options;
+    using scope = backbone.weights.gpu.scope();
+    const g = new Graph(backbone.weights.gpu, scope, { training: false });
+    const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
+    const room = latent.max_n_latent_forward + 1 + text.max_new_tokens;
+    const prefilled = prefill(g, backbone, prompts, room);
+    const thoughts = await think(backbone, this.head, prefilled, {
+      maxLatents: latent.max_n_latent_forward,
+      separatorId: tokenizer.separatorId,
+      embedsStd: this.embedsStd,
+      latentTemperature: latent.latent_temperature,
+      eolTemperature: latent.eol_temperature,
+      draws: isGreedy(text, options) ? undefined : draws.thinking,
+      trace,
+    });
+    const { cache, rows } = prefilled;
+    const tokens = cache.extend(scope, rows.map((row) => ({ row, length: 1 })));
+    const separators = new Uint32Array(rows.length).fill(tokenizer.separatorId);
+    const x = embedding(g, backbone.embeddings, separators);
+    const last = backbone.forward(g, x, tokens, { cache }).hidden; // [B, D]
+    const generateOptions = answerOptions(text, tokenizer, questions, options);
+    const texts = await generate(backbone, cache, rows, last, {
+      ...generateOptions,
+      ...draws.text,
+    });
+    return texts.map(({ ids }, i) => ({
+      output: tokenizer.decode(ids),
+      ids,
+      reasoningLength: thoughts[i].numLatents,
+      thought: thoughts[i],
+    }));
+  }
+
+  [Symbol.dispose](): void {
+    this.#trained[Symbol.dispose]();
+    this.head[Symbol.dispose]();
+  }
+}
+
+/** x times a number, with its gradient. */
+function scaled(g: Graph, x: Tensor, factor: number): Tensor {
+  return add(g, x, x, { alpha: factor, beta: 0 });
+}
+
+/** Weight 1 for groups and 0 for pads; none where all are groups. */
+function groupWeights(g: Graph, places: readonly LatentPlace[]) {
+  const weights = Float32Array.from(places, ({ isGroup }) => isGroup ? 1 : 0);
+  const total = weights.reduce((a, b) => a + b, 0);
+  return total === places.length ? undefined : { weights: g.scope.upload(weights), total };
+}
+
+function checkWeights({ latent_cot_config: config }: ColarOptions): void {
+  const weights = [
+    config.ce_weight,
+    config.embed_modeling_weight,
+    config.entropy_weight,
+    config.pred_embed_forward_weight,
+  ];
+  if (weights.some((weight) => weight !== 0)) return;
+  throw new RangeError(
+    "ce_weight, embed_modeling_weight, entropy_weight and pred_embed_forward_weight are all 0: " +
+      "there is nothing to train; set one of them",
+  );
+}
+
+const create: CreateMethod<ColarOptions> = async (context) => {
+  const { backbone, tokenizer, options } = context;
+  const scale = await embedsStd(backbone, options.embeds_std, options.model_id, tokenizer.padId);
+  return new Colar(context, scale);
+};
+export default create;

@@ -1,0 +1,63 @@
+/** From a command line's request to a run's configuration: of files and arguments, or of the checkpoint it resumes. */
+import { loadCheckpoint } from "../io/checkpoint.ts";
+import { type Config, resolveConfig, restoreConfig, type Setting } from "../io/config.ts";
+import type { NamedCheckpoint } from "./tensors.ts";
+
+/** What a command line asks for. */
+export interface RunRequest {
+  /** Names of configs/; a resumed run has its own. */
+  readonly model?: string;
+  readonly dataset?: string;
+  readonly trainer?: string;
+  /** Arguments such as `batch_size=8`. */
+  readonly overrides?: readonly string[];
+  /** The folder that holds logs, models and datasets. */
+  readonly workspace: string;
+  readonly noLog?: boolean;
+  readonly suffix?: string;
+  /** A checkpoint to go on with, or to begin from. */
+  readonly resumePath?: string;
+  readonly loadPath?: string;
+  /** Whether the best checkpoint is tested at the end. */
+  readonly doTest?: boolean;
+}
+
+/** A run's configuration, and the checkpoint that it goes on with. */
+export interface ConfiguredRun {
+  readonly config: Config;
+  readonly set: readonly Setting[];
+  readonly names: { readonly model: string; readonly dataset: string; readonly trainer: string };
+  readonly resume?: NamedCheckpoint;
+}
+
+/**
+ * Resolves a request's configuration: of files and arguments, or of the checkpoint that it resumes.
+ * @throws {RangeError} for options that contradict each other; else as `resolveConfig` and `loadCheckpoint` do.
+ */
+export async function configureRun(request: RunRequest): Promise<ConfiguredRun> {
+  const { model, dataset = "arith", trainer = "default", overrides, resumePath, loadPath } =
+    request;
+  if (resumePath === undefined) {
+    if (model === undefined) {
+      throw new RangeError("train needs --model, as in --model=colar; configs/models/ has them");
+    }
+    const resolved = await resolveConfig({ model, dataset, trainer, overrides });
+    return { ...resolved, names: { model, dataset, trainer } };
+  }
+  if (loadPath !== undefined) {
+    throw new RangeError(
+      "--resume_ckpt_path goes on with a run, --load_ckpt_path begins one; give one of them",
+    );
+  }
+  const checkpoint = await loadCheckpoint(resumePath);
+  const resolved = restoreConfig(checkpoint.config, overrides, resumePath);
+  const names = checkpoint.state.names as ConfiguredRun["names"];
+  for (const key of ["model", "dataset", "trainer"] as const) {
+    if (request[key] === undefined || request[key] === names?.[key]) continue;
+    throw new RangeError(
+      `--${key} is ${request[key]}, but '${resumePath}' was saved with ${names?.[key]}; ` +
+        `leave --${key} out to go on, or begin from it with --load_ckpt_path`,
+    );
+  }
+  return { ...resolved, names, resume: { path: resumePath, checkpoint } };
+}

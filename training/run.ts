@@ -1,0 +1,144 @@
+/** A training run from its request to its table: data, method, logs, training, and the test of its best checkpoint. */
+import type { Gpu } from "../gpu/device.ts";
+import { CheckpointFolder } from "../io/checkpoint_folder.ts";
+import { loadCheckpoint } from "../io/checkpoint.ts";
+import { type Config, printConfig } from "../io/config.ts";
+import { Report } from "../io/report.ts";
+import { describeEnvironment, noLog, openRunLog, runFolderOf, type RunLog } from "../io/run_log.ts";
+import type { Method } from "../models/method.ts";
+import { buildMethod, loadData } from "./build.ts";
+import { configureRun, type RunRequest } from "./configure.ts";
+import type { ResultRow } from "./result_table.ts";
+import { runLength } from "./schedule.ts";
+import { type RunOutcome, startOf } from "./start.ts";
+import { type NamedCheckpoint, readTensors, type Unshared, writeTensors } from "./tensors.ts";
+import { modelName, startRow, testMethod } from "./test_run.ts";
+import { train } from "./trainer.ts";
+
+/**
+ * Trains as asked, tests where asked, and says where everything is.
+ * @throws as the parts of a run do, {RangeError}, {TypeError} or {SyntaxError} for a user's mistake.
+ */
+export async function trainRun(
+  gpu: Gpu,
+  request: RunRequest,
+  signal?: AbortSignal,
+): Promise<RunOutcome> {
+  const report = new Report();
+  const trainCot = (cot: RunRequest) => trainRun(gpu, cot, signal);
+  const { config, set, names, resume } = await configureRun(request);
+  for (const { argument, paths } of set) report.show(`${argument} sets ${paths.join(", ")}`);
+  const dataset = await loadData(config, request.workspace);
+  const start = resume
+    ? undefined
+    : await startOf(request, config, dataset.test.length, report, trainCot);
+  if (start?.isInterrupted) return { isInterrupted: true };
+  using built = await buildMethod({ gpu, config, workspace: request.workspace });
+  const { method } = built;
+  const source = resume ?? start?.best;
+  const complete = resume !== undefined;
+  const unshared = source && writeTensors(gpu, method.parameters, source, { complete });
+  using log = await openLog(gpu, request, config, resume);
+  report.log = log;
+  const { count, mode } = { count: config.callbacks.save_top_k, mode: config.callbacks.mode };
+  const checkpoints = log.checkpoints === undefined
+    ? undefined
+    : await CheckpointFolder.open(log.checkpoints, { count, mode });
+  report.line(describeRun(gpu, config, dataset.train.length, method.parameters));
+  if (start?.best) report.line(`begins from ${start.best.path}${differences(unshared)}`);
+  if (resume) report.line(`goes on from ${resume.path}, step ${resume.checkpoint.state.step}`);
+  const test = { method, rows: dataset.test, config, signal };
+  const compared = resume
+    ? resume.checkpoint.state.compared as ResultRow[] | undefined ?? []
+    : [...start?.compared ?? [], ...request.doTest ? [await startRow(test)] : []];
+  const notes = { names, compared };
+  const { step, isInterrupted } = await train({
+    gpu,
+    method,
+    config,
+    dataset,
+    report,
+    checkpoints,
+    notes,
+    resume,
+    signal,
+  });
+  if (isInterrupted) {
+    report.line(interruption(step, checkpoints));
+    return { isInterrupted, folder: log.folder, best: undefined, results: undefined };
+  }
+  const best = await bestOf(gpu, method.parameters, checkpoints, config, step);
+  if (request.doTest) writeTensors(gpu, method.parameters, best, { complete: true });
+  const results = request.doTest
+    ? await testMethod({ ...test, report, checkpoint: best.path, compared })
+    : undefined;
+  if (log.folder) {
+    report.line(`logs: ${log.folder}\ntest: ./denow task test --ckpt=${best.path}`);
+  }
+  return { isInterrupted, folder: log.folder, best, results };
+}
+
+async function openLog(
+  gpu: Gpu,
+  { workspace, noLog: isOff, suffix }: RunRequest,
+  config: Config,
+  resume: NamedCheckpoint | undefined,
+): Promise<RunLog> {
+  if (isOff) return noLog;
+  const folder = resume && runFolderOf(resume.path);
+  return await openRunLog({
+    workspace,
+    model: modelName(config),
+    dataset: config.data_module.dataset_name,
+    suffix,
+    config: printConfig(config),
+    environment: await describeEnvironment(gpu.info),
+    resume: folder === undefined ? undefined : { folder, step: resume?.checkpoint.state.step },
+  });
+}
+
+/** The best checkpoint from the disk; where nothing was saved, the weights as they are. */
+async function bestOf(
+  gpu: Gpu,
+  parameters: Method["parameters"],
+  checkpoints: CheckpointFolder | undefined,
+  config: Config,
+  step: number,
+): Promise<NamedCheckpoint> {
+  if (checkpoints) {
+    const path = checkpoints.bestPath ?? checkpoints.last;
+    return { path, checkpoint: await loadCheckpoint(path, { optimizer: false }) };
+  }
+  const tensors = await readTensors(gpu, parameters);
+  const state = { epoch: 0, step };
+  return { path: "the weights of this run", checkpoint: { tensors, state, config } };
+}
+
+function describeRun(gpu: Gpu, config: Config, numRows: number, parameters: Method["parameters"]) {
+  const { numSteps } = runLength(config, numRows);
+  const { batch_size } = config.dataloader;
+  const { accumulate_grad_batches: accumulate } = config.trainer;
+  const rows = accumulate > 1 ? `${accumulate} x ${batch_size}` : batch_size;
+  const numTrained = parameters.reduce((sum, { tensor }) => sum + tensor.size, 0);
+  return `train ${modelName(config)} on ${config.data_module.dataset_name}: ${numRows} rows, ` +
+    `${numSteps} steps of ${rows}, ${numTrained} trained numbers, ${gpu.info.description}`;
+}
+
+/** What a checkpoint and the method do not share, in words. */
+function differences(unshared: Unshared | undefined): string {
+  const parts = [
+    ["not in it, so new", unshared?.missing],
+    ["in it, but not used", unshared?.unused],
+  ] as const;
+  return parts.map(([what, names = []]) => {
+    if (names.length === 0) return "";
+    const more = names.length > 4 ? ` and ${names.length - 4} more` : "";
+    return `; ${what}: ${names.slice(0, 4).join(", ")}${more}`;
+  }).join("");
+}
+
+function interruption(step: number, checkpoints: CheckpointFolder | undefined): string {
+  if (!checkpoints) return `stopped at step ${step}; nothing is saved with --no_log`;
+  return `stopped at step ${step}; go on with:\n` +
+    `  ./denow task train --resume_ckpt_path=${checkpoints.last}`;
+}

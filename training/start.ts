@@ -1,0 +1,116 @@
+/**
+ * What a run begins from: the model as it is, a checkpoint that the command line names, or a CoT trained for it.
+ *
+ * CoLaR starts from a trained CoT (the paper, section 4.1). Where a configuration says `start: cot` and no checkpoint is
+ * named, that CoT is trained first, as a run of its own with its own folder, on the same data and backbone.
+ */
+import { basename } from "node:path";
+import { loadCheckpoint } from "../io/checkpoint.ts";
+import type { Config } from "../io/config.ts";
+import { readTestResults, type Report } from "../io/report.ts";
+import { runFolderOf } from "../io/run_log.ts";
+import type { RunRequest } from "./configure.ts";
+import type { ResultRow } from "./result_table.ts";
+import { describe, type NamedCheckpoint } from "./tensors.ts";
+import type { TestResults } from "./test_run.ts";
+
+/** What a run leaves. */
+export interface RunOutcome {
+  readonly isInterrupted: boolean;
+  /** Its folder; undefined where nothing was written. */
+  readonly folder?: string;
+  /** The best checkpoint, or the last weights where none was saved; undefined when the run was interrupted. */
+  readonly best?: NamedCheckpoint;
+  /** Undefined where no test was asked for. */
+  readonly results?: TestResults;
+}
+
+/** Where a run begins. */
+export interface Start {
+  /** Whether the CoT that was trained for it was interrupted. */
+  readonly isInterrupted?: boolean;
+  /** The checkpoint; undefined for the model as it is. */
+  readonly best?: NamedCheckpoint;
+  /** Lines for the table: what that checkpoint reached on the same questions. */
+  readonly compared: readonly ResultRow[];
+}
+
+// What the CoT shares with the run that it is trained for: the model, the data, and how answers are counted.
+const SHARED =
+  /^(seed|profile|evaluation\..+|dataloader\.val_batch_size|data_module\.(?!epoch_scaling).+|model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings))$/;
+
+/**
+ * Finds or trains what a run begins from.
+ * @param numQuestions questions of the test, by which results are known to be comparable
+ * @param trainCot trains a CoT as a run of its own
+ * @throws {RangeError} or {SyntaxError} for a checkpoint that is none, is torn, or is of another backbone.
+ */
+export async function startOf(
+  request: RunRequest,
+  config: Config,
+  numQuestions: number,
+  report: Report,
+  trainCot: (request: RunRequest) => Promise<RunOutcome>,
+): Promise<Start> {
+  const { loadPath: path } = request;
+  if (path !== undefined) {
+    const best = { path, checkpoint: await loadCheckpoint(path, { optimizer: false }) };
+    checkBackbone(best, config);
+    return { best, compared: await comparedRows(path, config, numQuestions) };
+  }
+  if (config.model.target !== "models/colar.ts") return { compared: [] };
+  if (config.model.start === "none") {
+    report.show(
+      "The paper's CoLaR starts from a trained CoT: train --model=cot, then name its checkpoint with --load_ckpt_path",
+    );
+    return { compared: [] };
+  }
+  report.show("CoLaR starts from a trained CoT: training that first (start=none leaves it out)");
+  const overrides = flat(config).filter(([key]) => SHARED.test(key)).map(([key, value]) =>
+    `${key}=${JSON.stringify(value)}`
+  );
+  const outcome = await trainCot({ ...request, model: "cot", overrides });
+  const { isInterrupted, best, results } = outcome;
+  if (isInterrupted) {
+    report.show(
+      `Then: ./denow task train --model=${request.model} --load_ckpt_path=${
+        outcome.folder ?? "RUN"
+      }/checkpoints/last`,
+    );
+  }
+  return { isInterrupted, best, compared: results?.rows ?? [] };
+}
+
+/** What the run that a checkpoint is of has reached on the same questions. */
+async function comparedRows(
+  path: string,
+  { data_module }: Config,
+  numQuestions: number,
+): Promise<readonly ResultRow[]> {
+  const folder = runFolderOf(path);
+  if (folder === undefined) return [];
+  const results = await readTestResults(folder) as Partial<TestResults> | undefined;
+  const isSame = results?.dataset === data_module.dataset_name &&
+    results.num_questions === numQuestions;
+  return isSame ? results.rows ?? [] : [];
+}
+
+function checkBackbone({ path, checkpoint }: NamedCheckpoint, config: Config): void {
+  const saved = (checkpoint.config as Partial<Config>).model?.model_kwargs?.model_id;
+  const { model_id } = config.model.model_kwargs;
+  if (saved !== undefined && basename(saved) === basename(model_id)) return;
+  throw new RangeError(
+    `'${path}' was saved from ${
+      describe(checkpoint.config)
+    }, but this run's model_id is '${model_id}'; ` +
+      "name a checkpoint of the same backbone, or set model_id to its",
+  );
+}
+
+/** Values by dotted path. */
+function flat(node: unknown, path = ""): [string, unknown][] {
+  if (typeof node !== "object" || node === null || Array.isArray(node)) return [[path, node]];
+  return Object.entries(node).flatMap(([name, below]) =>
+    flat(below, path ? `${path}.${name}` : name)
+  );
+}
