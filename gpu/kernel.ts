@@ -9,7 +9,7 @@
  * - `const NAME: type = value;` lines, which a call may rewrite the same way (register tiles need `const`);
  * - one entry point, `main`.
  */
-import type { Tensor } from "./tensor.ts";
+import type { DType, Tensor } from "./tensor.ts";
 
 /** Most fields of one `Params`: they travel in slots of 128 bytes. */
 const MAX_PARAMS = 32;
@@ -185,14 +185,8 @@ export function checkTensors(kernel: Kernel, tensors: Readonly<Record<string, Te
   for (const { name, element } of kernel.bindings) {
     const t = tensors[name];
     if (!t) throw new TypeError(`${kernel.path}: tensor '${name}' is missing`);
-    t.assertAlive(`${kernel.path}: '${name}'`);
-    const scalar = /(f32|u32|i32|Bits|Scalar)/.exec(element)?.[1];
-    const fits = scalar === "Bits" ||
-      (scalar === "u32"
-        ? t.dtype === "u32" || t.dtype === "bf16"
-        : t.dtype === (scalar ?? "f32")) ||
-      (scalar === "Scalar" && t.dtype === "f32");
-    if (!fits) {
+    if (!t.isAlive) t.assertAlive(`${kernel.path}: '${name}'`);
+    if (!fits(element, t.dtype)) {
       throw new TypeError(`${kernel.path}: '${name}' is array<${element}>, got ${t} of ${t.dtype}`);
     }
   }
@@ -202,6 +196,14 @@ export function checkTensors(kernel: Kernel, tensors: Readonly<Record<string, Te
       throw new TypeError(`${kernel.path}: no tensor '${name}' (it declares: ${known})`);
     }
   }
+}
+
+/** Which element types of WGSL a tensor of a type may be bound to. */
+function fits(element: string, dtype: DType): boolean {
+  if (element === "Bits") return true;
+  const isUnsigned = element.includes("u32");
+  if (dtype === "bf16" || dtype === "u32") return isUnsigned;
+  return dtype === "i32" ? element.includes("i32") : !isUnsigned && !element.includes("i32");
 }
 
 /**

@@ -47,6 +47,10 @@ export function sizeOf(shape: readonly number[]): number {
 export class Tensor {
   /** Gradient of a parameter, of the same shape; undefined for everything that is not trained. */
   gradient: Tensor | undefined;
+  /** Number of elements. */
+  readonly size: number;
+  /** Number of bytes that the elements take. */
+  readonly byteLength: number;
   readonly #lease: number;
 
   constructor(
@@ -62,16 +66,13 @@ export class Tensor {
     readonly name = "",
   ) {
     this.#lease = allocation.lease;
+    this.size = sizeOf(shape);
+    this.byteLength = this.size * bytesPerElement(dtype);
   }
 
-  /** Number of elements. */
-  get size(): number {
-    return sizeOf(this.shape);
-  }
-
-  /** Number of bytes that the elements take. */
-  get byteLength(): number {
-    return this.size * bytesPerElement(this.dtype);
+  /** Whether its memory is still its own. */
+  get isAlive(): boolean {
+    return this.#lease === this.allocation.lease;
   }
 
   /**
@@ -79,7 +80,7 @@ export class Tensor {
    * @throws {TypeError} when its scope has ended or it was released.
    */
   assertAlive(where: string): void {
-    if (this.#lease === this.allocation.lease) return;
+    if (this.isAlive) return;
     throw new TypeError(
       `${where}: the memory of ${this} was given back; its scope has ended or it was released`,
     );
