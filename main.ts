@@ -43,12 +43,18 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       trainer: { value: "default", help: "a file of configs/trainer (default)" },
       do_test: { help: "tests the best checkpoint at the end" },
       load_ckpt_path: { value: "CHECKPOINT", help: "begins from its weights" },
+      test_ckpt_path: { value: "CHECKPOINT", help: "trains nothing: that is what test does" },
       resume_ckpt_path: { value: "CHECKPOINT", help: "goes on with its run; needs no --model" },
       ...COMMON,
     },
     takesSettings: true,
     run: async ({ text, flags, settings }) => {
-      const { model, dataset, trainer } = text;
+      const { model, dataset, trainer, test_ckpt_path: tested } = text;
+      if (tested !== undefined) {
+        throw new RangeError(
+          `--test_ckpt_path trains nothing; say ./denow task test --ckpt=${tested}`,
+        );
+      }
       const request = {
         ...{ model, dataset, trainer, ...placesOf(text, flags) },
         overrides: [...settings, ...asSettings(text)],
@@ -109,7 +115,10 @@ export async function main(args: readonly string[]): Promise<number> {
     if (!command) throw unknown("command", name, Object.keys(COMMANDS));
     return await command.run(parseCommand(name, command, rest));
   } catch (error) {
-    if (isInterruption(error)) return INTERRUPTED;
+    if (isInterruption(error)) {
+      console.error("Interrupted; what was saved before is whole.");
+      return INTERRUPTED;
+    }
     const message = userMessage(error);
     if (message === undefined) throw error;
     console.error(message);

@@ -12,13 +12,13 @@ import { Graph } from "./tape.ts";
  *
  * The block must compute the same numbers both times (random ones by a counter) and must use the graph that it is
  * given, for in it lie the tensors that end with the block.
- * @param g the graph around the block; when it is not training the block just runs
+ * @param g the graph around the block; when it is not training, only the block's output outlives it as well
  * @param block the computation, from tensors made outside to one output
  * @param inputs what the block reads besides parameters; must live until backward
  * @returns the block's output, in the scope of `g`
  */
 export function checkpoint(g: Graph, block: (g: Graph) => Tensor, inputs: Tensor[]): Tensor {
-  if (!g.training) return block(g);
+  if (!g.training) return runOnce(g, block);
   // Recorded and then dropped: only so is it known whether anything in the block is trained.
   using scope = g.gpu.scope();
   const first = new Graph(g.gpu, scope, { parent: g });
@@ -32,4 +32,12 @@ export function checkpoint(g: Graph, block: (g: Graph) => Tensor, inputs: Tensor
     const second = new Graph(g.gpu, again, { parent: g });
     second.backward([block(second), d_out]);
   });
+}
+
+/** Runs a block without gradients; what it made ends with it. */
+function runOnce(g: Graph, block: (g: Graph) => Tensor): Tensor {
+  using scope = g.gpu.scope();
+  const out = block(new Graph(g.gpu, scope, { training: false }));
+  if (scope.owns(out)) scope.move(out, g.scope);
+  return out;
 }

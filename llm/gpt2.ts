@@ -86,7 +86,7 @@ export class Gpt2 implements Backbone {
     tokens: Tokens,
     { cache, hiddenStates = false, checkpoint: recompute = false }: ForwardOptions = {},
   ): ForwardResult {
-    if (recompute && cache) {
+    if (recompute && cache && g.training) {
       throw new TypeError(
         "checkpoint and cache exclude each other: a recomputed block appends twice",
       );
@@ -98,7 +98,8 @@ export class Gpt2 implements Backbone {
       if (hiddenStates) states.push(x);
       const input = x;
       const block = (inner: Graph) => this.#block(inner, i, input, tokens, cache);
-      x = recompute ? checkpoint(g, block, [input]) : block(g);
+      // Without gradients a block's intermediates serve nobody after it: their memory serves the next block.
+      x = recompute || !g.training ? checkpoint(g, block, [input]) : block(g);
     }
     if (hiddenStates) states.push(x);
     return { hidden: this.#norm(g, "ln_f", x), hiddenStates: states };

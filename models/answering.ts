@@ -1,5 +1,5 @@
 /** How the text of an answer is chosen: the configuration's keys as the options of llm/generate.ts. */
-import type { Tokenizer } from "../io/tokenizer.ts";
+import type { Tokenizer } from "../data/prompt.ts";
 import type { GenerateOptions } from "../llm/generate.ts";
 import { STREAMS } from "./draws.ts";
 import type { AnswerOptions, Question } from "./method.ts";

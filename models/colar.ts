@@ -17,17 +17,14 @@
  * **Deviations.** Rows are packed without the pads that nothing uses. `corrected`: rows end in a real group (`layout`,
  * A14); the second pass feeds samples times embeds_std, each after the token that predicted it, and supervises the answer
  * alone (`second_pass_*`, A17); answers without top-k and [PAD]. In both profiles: the answer continues the cache of the
- * latents (B3), c of -OC has its switch (C1), embeds_std of unknown models is measured, draws are keyed by question and
+ * latents (B3), pred_compressed_cot is read (C1), embeds_std of unknown models is measured, draws are keyed by question and
  * position (C11).
  */
-import { Graph } from "../autograd/tape.ts";
-import { promptIds } from "../data/prompt.ts";
+import type { Graph } from "../autograd/tape.ts";
 import type { QsaRow } from "../data/qsa.ts";
-import type { ColarConfig } from "../io/config_schema.ts";
-import type { Tokenizer } from "../io/tokenizer.ts";
+import type { Tokenizer } from "../data/prompt.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
-import { generate, type GenerateOptions } from "../llm/generate.ts";
 import { packRows } from "../llm/tokens.ts";
 import { add, sum } from "../ops/add.ts";
 import { compress } from "../ops/compress.ts";
@@ -36,13 +33,13 @@ import { embedding } from "../ops/embedding.ts";
 import { gaussianEntropy, gaussianNll, sampleGaussian } from "../ops/gaussian.ts";
 import { gather } from "../ops/gather.ts";
 import { mse } from "../ops/mse.ts";
-import { normals, rowKey, uniformOf } from "../ops/random.ts";
-import { answerOptions, isGreedy } from "./answering.ts";
 import { type ColarBatch, type LatentPlace, layBatch } from "./colar_batch.ts";
-import { compressionFactors, thinkingSpeeds } from "./compression.ts";
-import { STREAMS } from "./draws.ts";
+import { type BatchDraws, batchDraws } from "./colar_draws.ts";
+import type { ColarOptions } from "./colar_options.ts";
+import { thinkingSpeeds } from "./compression.ts";
 import { embedsStd } from "./embeds_std.ts";
 import { languageLoss } from "./language_loss.ts";
+import { type AnswerDraws, type LatentAnswer, latentGenerate } from "./latent_generate.ts";
 import { type Gaussian, LatentHead } from "./latent_head.ts";
 import type {
   Answer,
@@ -56,22 +53,7 @@ import type {
   TrainDraw,
   TrainedTensor,
 } from "./method.ts";
-import { prefill } from "./prefill.ts";
-import { keyedDraws, think, type ThinkingDraws, type Thought } from "./thinking.ts";
 import { checkVocabulary, trainBackbone, type Trained } from "./trained.ts";
-
-/** What CoLaR is built from: `model.model_kwargs` of the configuration. */
-export type ColarOptions = ColarConfig["model_kwargs"];
-
-/** What is drawn for one batch. */
-export interface BatchDraws {
-  readonly compression: number;
-  readonly speed: ThinkingSpeed;
-  /** Which token of a group is its label: an index below `size`. */
-  labelChoice(row: number, column: number, size: number): number;
-  /** Standard normal numbers for each place, [places, D]. */
-  eps(g: Graph, places: readonly LatentPlace[]): Tensor;
-}
 
 /** Losses of a batch and what they were made of. */
 export interface Supervised extends Losses, Gaussian {
@@ -81,17 +63,6 @@ export interface Supervised extends Losses, Gaussian {
   readonly secondInputsEmbeds: Tensor | undefined;
   /** Hidden states at the latents' places, [places, D]. */
   readonly states: Tensor;
-}
-
-/** What is drawn for one answer. */
-export interface AnswerDraws {
-  readonly thinking: ThinkingDraws;
-  readonly text: Pick<GenerateOptions, "random" | "uniforms">;
-}
-
-/** An answer with the latents before it. */
-export interface Response extends Answer {
-  readonly thought: Thought;
 }
 
 /** The method; see the head of this file. */
@@ -124,29 +95,12 @@ export class Colar implements Method {
   }
 
   loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Supervised {
-    return this.supervisedLoss(g, rows, this.batchDraws(draw));
-  }
-
-  /** What a training step draws: functions of (seed, step) and of the place in the batch. */
-  batchDraws({ seed, step }: TrainDraw): BatchDraws {
-    const { max_compression_factor, replace_r_with_auto_prob } = this.options.latent_cot_config;
-    const factors = compressionFactors(max_compression_factor);
-    const uniform = (stream: number, position = 0) =>
-      uniformOf(rowKey(seed, stream, step, position));
-    const compression = factors[Math.floor(uniform(STREAMS.compression) * factors.length)];
-    let numGroups = 0;
-    return {
-      compression,
-      speed: uniform(STREAMS.auto) < replace_r_with_auto_prob ? "auto" : compression,
-      labelChoice: (_row, _column, size) =>
-        Math.floor(uniform(STREAMS.groupLabel, numGroups++) * size),
-      eps: (g, places) => {
-        const keys = Uint32Array.from(places.flatMap((_, i) => [step, i]));
-        const rows = g.scope.upload(keys, [places.length, 2]);
-        const draw = { seed, stream: STREAMS.trainedLatent, rows };
-        return normals(g, [places.length, this.backbone.hiddenSize], draw);
-      },
-    };
+    const { hiddenSize } = this.backbone;
+    return this.supervisedLoss(
+      g,
+      rows,
+      batchDraws(draw, this.options.latent_cot_config, hiddenSize),
+    );
   }
 
   /** The losses of a batch whose draws are given. */
@@ -222,57 +176,22 @@ export class Colar implements Method {
   }
 
   async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
-    const ids = questions.map(({ id }) => id);
-    const config = this.options.answer_generation_config;
-    const text = answerOptions(config, this.tokenizer, questions, options);
-    const thinking = keyedDraws(this.backbone.hiddenSize, options.seed, ids);
-    const responses = await this.respond(questions, options, { thinking, text });
-    return responses.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+    const answers = await this.respond(questions, options);
+    return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
   }
 
   /**
-   * Answers questions with given draws.
+   * Answers questions; see latent_generate.ts.
+   * @param recorded draws instead of those that (seed, question, position) key
    * @param trace return every latent
    */
-  async respond(
+  respond(
     questions: readonly Question[],
     options: AnswerOptions,
-    draws: AnswerDraws,
+    recorded?: AnswerDraws,
     trace = false,
-  ): Promise<Response[]> {
-    if (questions.length === 0) return [];
-    const { backbone, tokenizer } = this;
-    const { latent_generation_config: latent, answer_generation_config: text } = this.options;
-    using scope = backbone.weights.gpu.scope();
-    const g = new Graph(backbone.weights.gpu, scope, { training: false });
-    const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
-    const room = latent.max_n_latent_forward + 1 + text.max_new_tokens;
-    const prefilled = prefill(g, backbone, prompts, room);
-    const thoughts = await think(backbone, this.head, prefilled, {
-      maxLatents: latent.max_n_latent_forward,
-      separatorId: tokenizer.separatorId,
-      embedsStd: this.embedsStd,
-      latentTemperature: latent.latent_temperature,
-      eolTemperature: latent.eol_temperature,
-      draws: isGreedy(text, options) ? undefined : draws.thinking,
-      trace,
-    });
-    const { cache, rows } = prefilled;
-    const tokens = cache.extend(scope, rows.map((row) => ({ row, length: 1 })));
-    const separators = new Uint32Array(rows.length).fill(tokenizer.separatorId);
-    const x = embedding(g, backbone.embeddings, separators);
-    const last = backbone.forward(g, x, tokens, { cache }).hidden; // [B, D]
-    const generateOptions = answerOptions(text, tokenizer, questions, options);
-    const texts = await generate(backbone, cache, rows, last, {
-      ...generateOptions,
-      ...draws.text,
-    });
-    return texts.map(({ ids }, i) => ({
-      output: tokenizer.decode(ids),
-      ids,
-      reasoningLength: thoughts[i].numLatents,
-      thought: thoughts[i],
-    }));
+  ): Promise<LatentAnswer[]> {
+    return latentGenerate(this, questions, { ...options, recorded, trace });
   }
 
   [Symbol.dispose](): void {

@@ -6,9 +6,8 @@
  * and only the last is ever used: the first group's label is predicted from it (B12). So a row keeps one pad, and only
  * where its label counts; it also keeps the pad that the released layout may put behind its last group (A14).
  */
-import { colarAnswerIds, colarStepsIds, questionIds } from "../data/prompt.ts";
+import { colarAnswerIds, colarStepsIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
-import type { Tokenizer } from "../io/tokenizer.ts";
 import type { RowTokens } from "../llm/tokens.ts";
 import { type GroupLayout, groupSteps, type RowGroups } from "./compression.ts";
 import { IGNORED } from "./language_loss.ts";

@@ -13,19 +13,16 @@
  * without steps has two separators (`empty_steps`). #L counts the tokens exactly (`reasoning_length`). Answers are drawn
  * without top-k and never hold [PAD] (`top_k`, `pad_in_answer`); draws are keyed by question and position.
  */
-import type { Graph } from "../autograd/tape.ts";
-import { Graph as Computation } from "../autograd/tape.ts";
+import { Graph } from "../autograd/tape.ts";
 import { reasoningLength, type ReasoningTokens, reasoningTokens } from "../data/answer.ts";
-import { answerIds, cotStepsIds, promptIds, questionIds } from "../data/prompt.ts";
+import { answerIds, cotStepsIds, promptIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
-import type { CotConfig } from "../io/config_schema.ts";
-import type { Tokenizer } from "../io/tokenizer.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { generate } from "../llm/generate.ts";
 import { packRows } from "../llm/tokens.ts";
 import { embedding } from "../ops/embedding.ts";
-import { answerOptions } from "./answering.ts";
+import { type AnswerGeneration, answerOptions } from "./answering.ts";
 import { IGNORED, languageLoss } from "./language_loss.ts";
 import type {
   Answer,
@@ -37,10 +34,14 @@ import type {
   Question,
 } from "./method.ts";
 import { prefill } from "./prefill.ts";
-import { checkVocabulary, trainBackbone, type Trained } from "./trained.ts";
+import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } from "./trained.ts";
 
 /** What CoT is built from: `model.model_kwargs` of the configuration. */
-export type CotOptions = CotConfig["model_kwargs"];
+export interface CotOptions extends TrainingOptions {
+  readonly answer_generation_config: AnswerGeneration;
+  /** How a row without steps is written. */
+  readonly empty_steps: "as-released" | "separators";
+}
 
 /** The tokens of a batch, rows laid end to end. */
 export interface CotBatch {
@@ -114,7 +115,7 @@ export class Cot implements Method {
     const { backbone, tokenizer } = this;
     const { answer_generation_config: config } = this.#context.options;
     using scope = backbone.weights.gpu.scope();
-    const g = new Computation(backbone.weights.gpu, scope, { training: false });
+    const g = new Graph(backbone.weights.gpu, scope, { training: false });
     const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
     const { cache, rows, last } = prefill(g, backbone, prompts, config.max_new_tokens);
     const texts = await generate(

@@ -8,7 +8,7 @@
  *
  * **Deviations.** The published row depends on PyTorch's generator; here it depends on the seed alone.
  */
-import type { Tokenizer } from "../io/tokenizer.ts";
+import type { Tokenizer } from "../data/prompt.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { normalOf, rowKey } from "../ops/random.ts";

@@ -61,3 +61,9 @@ export async function configureRun(request: RunRequest): Promise<ConfiguredRun> 
   }
   return { ...resolved, names, resume: { path: resumePath, checkpoint } };
 }
+
+/** What bare keys among the arguments have set, a line each: one may stand for several keys. */
+export function settingLines(set: readonly Setting[]): string[] {
+  const bare = set.filter(({ argument, paths: [first] }) => !argument.startsWith(`${first}=`));
+  return bare.map(({ argument, paths }) => `${argument} sets ${paths.join(", ")}`);
+}

@@ -7,7 +7,7 @@ import { Report } from "../io/report.ts";
 import { describeEnvironment, noLog, openRunLog, runFolderOf, type RunLog } from "../io/run_log.ts";
 import type { Method } from "../models/method.ts";
 import { buildMethod, loadData } from "./build.ts";
-import { configureRun, type RunRequest } from "./configure.ts";
+import { configureRun, type RunRequest, settingLines } from "./configure.ts";
 import type { ResultRow } from "./result_table.ts";
 import { runLength } from "./schedule.ts";
 import { type RunOutcome, startOf } from "./start.ts";
@@ -27,7 +27,7 @@ export async function trainRun(
   const report = new Report();
   const trainCot = (cot: RunRequest) => trainRun(gpu, cot, signal);
   const { config, set, names, resume } = await configureRun(request);
-  for (const { argument, paths } of set) report.show(`${argument} sets ${paths.join(", ")}`);
+  for (const line of settingLines(set)) report.show(line);
   const dataset = await loadData(config, request.workspace);
   const start = resume
     ? undefined

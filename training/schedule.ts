@@ -41,6 +41,12 @@ export function runLength(
   return { batchesPerEpoch, numSteps };
 }
 
+/** What a configuration's learning rate follows in a run of `numSteps` steps. */
+export function scheduleOf({ model }: Config, numSteps: number): Schedule {
+  const { optimizer: { lr }, scheduler: { schedule, warmup_steps } } = model.training_kwargs;
+  return { lr, schedule, warmupSteps: warmup_steps, numSteps };
+}
+
 /**
  * The learning rate of a step.
  * @param step steps done before, from 0: the first step of a warm-up has rate 0

@@ -5,6 +5,7 @@ import { type Config, printConfig, restoreConfig, type Setting } from "../io/con
 import { Report } from "../io/report.ts";
 import { describeEnvironment, noLog, openRunLog } from "../io/run_log.ts";
 import { buildMethod, loadData } from "./build.ts";
+import { settingLines } from "./configure.ts";
 import { type NamedCheckpoint, writeTensors } from "./tensors.ts";
 import { modelName, testMethod, type TestResults } from "./test_run.ts";
 
@@ -51,7 +52,7 @@ export async function testCheckpoint(
 ): Promise<TestResults> {
   const report = new Report();
   const { config, set, initialSeed: seed, path, checkpoint } = await configureTest(request);
-  for (const { argument, paths } of set) report.show(`${argument} sets ${paths.join(", ")}`);
+  for (const line of settingLines(set)) report.show(line);
   const { workspace, noLog: isOff, suffix } = request;
   const { test: rows } = await loadData(config, workspace);
   using built = await buildMethod({ gpu, config, workspace, seed });

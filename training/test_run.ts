@@ -98,7 +98,9 @@ export async function testMethod(options: TestOptions): Promise<TestResults> {
   };
   await report.log.test(results);
   report.line(`test on ${rows.length} questions of ${results.dataset}, accuracy and 95 % interval`);
-  report.line(resultTable(results.rows, `drawn, ${test_times} seeds`));
+  report.line(
+    resultTable(results.rows, `drawn, ${test_times} ${test_times === 1 ? "seed" : "seeds"}`),
+  );
   const times_ = speeds.map(({ speed, greedy }) =>
     `${(1000 * greedy.seconds_per_question).toFixed(1)} ms at speed ${speed}`
   );

@@ -16,7 +16,7 @@ import type { Progress } from "../io/progress.ts";
 import type { Report } from "../io/report.ts";
 import type { Method } from "../models/method.ts";
 import { AdamW } from "./adamw.ts";
-import { learningRate, runLength, type Schedule } from "./schedule.ts";
+import { learningRate, runLength, type Schedule, scheduleOf } from "./schedule.ts";
 import { type NamedCheckpoint, readTensors } from "./tensors.ts";
 import { checkMonitor, validate } from "./validate.ts";
 
@@ -94,12 +94,9 @@ class TrainingRun implements Disposable {
 
   constructor(private readonly options: TrainOptions) {
     const { gpu, method, config, dataset, resume } = options;
-    const { optimizer: { lr, weight_decay: weightDecay }, scheduler } =
-      config.model.training_kwargs;
+    const { lr, weight_decay: weightDecay } = config.model.training_kwargs.optimizer;
     this.#length = runLength(config, dataset.train.length);
-    const { numSteps } = this.#length;
-    const { schedule, warmup_steps: warmupSteps } = scheduler;
-    this.#schedule = { lr, schedule, warmupSteps, numSteps };
+    this.#schedule = scheduleOf(config, this.#length.numSteps);
     this.#position = { ...START, ...resume?.checkpoint.state };
     this.#stream = new BatchStream({
       numRows: dataset.train.length,
@@ -164,6 +161,7 @@ class TrainingRun implements Disposable {
     // Only now: a run that is interrupted during validation validates again.
     if (isEpochEnd) [position.epoch, position.epochBatch] = [position.epoch + 1, 0];
     await this.#save(monitor);
+    this.options.gpu.pool.trim(); // validation left buffers of sizes that training has no use for
   }
 
   /** Records and submits one optimizer step. */
@@ -234,10 +232,8 @@ class TrainingRun implements Disposable {
     const { gpu, method, config, checkpoints, report, notes } = this.options;
     if (!checkpoints) return;
     report.log.sync();
-    const [tensors, optimizer] = [
-      await readTensors(gpu, method.parameters),
-      await this.#optimizer.readState(),
-    ];
+    const tensors = await readTensors(gpu, method.parameters);
+    const optimizer = await this.#optimizer.readState();
     const state = { ...this.#position, ...notes };
     await checkpoints.save({ tensors, optimizer, state, config, monitor });
   }

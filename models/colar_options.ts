@@ -1,0 +1,43 @@
+/** What CoLaR is built from: `model.model_kwargs` of the configuration; configs/models/colar.yaml says what keys mean. */
+import type { AnswerGeneration } from "./answering.ts";
+import type { GroupLayout } from "./compression.ts";
+import type { TrainingOptions } from "./trained.ts";
+
+/** How a batch becomes a loss. */
+export interface LatentCotOptions {
+  readonly max_compression_factor: number | string | readonly number[];
+  readonly replace_r_with_auto_prob: number;
+  readonly pred_compressed_cot: boolean;
+  readonly sqrt_mean: boolean;
+  readonly ce_weight: number;
+  readonly embed_modeling_loss: "mse" | "nll";
+  readonly embed_modeling_weight: number;
+  readonly entropy_weight: number;
+  readonly pred_embed_forward_weight: number;
+  readonly layout: GroupLayout;
+  readonly mask_separator_label: boolean;
+  readonly second_pass_scale: "as-released" | "embeds_std";
+  readonly second_pass_index: "as-released" | "clean";
+  readonly second_pass_labels: "steps_and_answer" | "answer";
+}
+
+/** How it thinks. */
+export interface LatentGenerationOptions {
+  readonly max_n_latent_forward: number;
+  readonly compression_factor: number | string | readonly (number | "auto")[];
+  readonly latent_temperature: number;
+  readonly eol_temperature: number;
+}
+
+/** All options, every switch resolved. */
+export interface ColarOptions extends TrainingOptions {
+  readonly model_id: string;
+  readonly embeds_std: number | "auto";
+  readonly latent_cot_config: LatentCotOptions;
+  readonly latent_generation_config: LatentGenerationOptions;
+  readonly latent_policy_config: {
+    readonly lp_intermediate_size: number;
+    readonly lp_deterministic: boolean;
+  };
+  readonly answer_generation_config: AnswerGeneration;
+}

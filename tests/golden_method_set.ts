@@ -1,0 +1,184 @@
+/** A set of golden method cases: its model, its rows, and the methods built as a case's config says. */
+import assert from "node:assert/strict";
+import type { QsaRow } from "../data/qsa.ts";
+import type { Graph } from "../autograd/tape.ts";
+import type { Gpu } from "../gpu/device.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { loadModel } from "../io/load_model.ts";
+import type { LoadedTensor } from "../io/safetensors.ts";
+import type { Tokenizer } from "../io/tokenizer.ts";
+import { Colar } from "../models/colar.ts";
+import type { ColarOptions } from "../models/colar_options.ts";
+import type { BatchDraws } from "../models/colar_draws.ts";
+import { Cot, type CotOptions } from "../models/cot.ts";
+import type { Method, ThinkingSpeed } from "../models/method.ts";
+import { addPadRow } from "../models/vocabulary.ts";
+import type { GoldenCase } from "./golden_case.ts";
+
+/** One case with all that its set provides. */
+export class MethodSet {
+  constructor(
+    readonly gpu: Gpu,
+    readonly set: string,
+    readonly golden: GoldenCase,
+    // deno-lint-ignore no-explicit-any -- a set describes itself; its keys are checked where they are used
+    readonly meta: Record<string, any>,
+    readonly rows: readonly QsaRow[],
+    readonly tokenizer: Tokenizer,
+    readonly initial: ReadonlyMap<string, LoadedTensor>,
+  ) {}
+
+  /** The recorded draws of a batch: noise by column, label choices by the group's slots. */
+  draws(prefix: string, r: number, speed: ThinkingSpeed, rows: readonly QsaRow[]): BatchDraws {
+    const { golden } = this;
+    const eps = golden.floats(`${prefix}eps`);
+    const [B, S, D] = golden.shape(`${prefix}eps`);
+    assert.equal(B, rows.length);
+    const name = `${prefix}group_label_choice`;
+    const choices = golden.has(name) ? golden.ints(name) : undefined;
+    return {
+      compression: r,
+      speed,
+      // The separator is alone in its group, in the last slot; other groups begin in the first.
+      labelChoice: (row, column, size) => size === 1 || !choices ? 0 : choices[row * S + column],
+      eps: (g, places) => {
+        const out = new Float32Array(places.length * D);
+        places.forEach(({ row, column }, i) => {
+          const first = (row * S + column) * D;
+          out.set(eps.subarray(first, first + D), i * D);
+        });
+        return g.scope.upload(out, [places.length, D]);
+      },
+    };
+  }
+
+  /** Answers all rows with the recorded draws. */
+  respond(
+    method: Colar,
+    speed: ThinkingSpeed,
+    greedy: boolean,
+    [, N, D]: readonly number[],
+  ) {
+    const { golden } = this;
+    const questions = this.rows.map(({ question }, id) => ({ id, question }));
+    const [eps, stop, text] = greedy ? [] : ["eps", "stop_uniforms", "answer_uniforms"]
+      .map((name) => golden.floats(name));
+    const width = greedy ? 0 : golden.shape("answer_uniforms")[1];
+    const pick = (
+      g: Graph,
+      from: Float32Array,
+      rows: readonly number[],
+      n: number,
+      dim: number,
+    ): Tensor => {
+      const parts = rows.map((b) => [...from.subarray((b * N + n) * dim, (b * N + n + 1) * dim)]);
+      const shape = dim === 1 ? [rows.length] : [rows.length, dim];
+      return g.scope.upload(Float32Array.from(parts.flat()), shape);
+    };
+    const uniforms = text &&
+      questions.map((_, b) => text.subarray(b * width, (b + 1) * width));
+    return method.respond(questions, { speed, greedy, seed: 0 }, {
+      thinking: {
+        eps: (g, rows, n) => pick(g, eps, rows, n, D),
+        stop: (g, rows, n) => pick(g, stop, rows, n, 1),
+      },
+      text: { uniforms },
+    }, true);
+  }
+
+  async buildCot(maxNewTokens = 256): Promise<Cot> {
+    const options: CotOptions = {
+      ...this.common(maxNewTokens),
+      empty_steps: "as-released",
+    };
+    const method = new Cot({ ...await this.context(), options, reasoningLength: "as-released" });
+    await this.write(method);
+    return method;
+  }
+
+  async buildColar(): Promise<Colar> {
+    const { meta, golden: { json: { config, case: name } } } = this;
+    const clean = name.startsWith("corrected");
+    const cot = (key: string) => config[`latent_cot_config.${key}`];
+    const options: ColarOptions = {
+      ...this.common(config.max_new_tokens ?? meta.max_new_tokens, config),
+      embeds_std: meta.embeds_std,
+      latent_cot_config: {
+        max_compression_factor: 5,
+        replace_r_with_auto_prob: 0,
+        pred_compressed_cot: config.compressed_labels ?? true,
+        sqrt_mean: cot("sqrt_mean") ?? true,
+        ce_weight: 1,
+        embed_modeling_loss: config.embed_loss ?? cot("embed_modeling_loss") ?? "mse",
+        embed_modeling_weight: 1,
+        entropy_weight: cot("entropy_weight") ?? 0,
+        pred_embed_forward_weight: config.second_weight ?? cot("pred_embed_forward_weight") ?? 0,
+        layout: clean ? "clean" : "as-released",
+        mask_separator_label: config.first_separator === "masked",
+        second_pass_scale: clean ? "embeds_std" : "as-released",
+        second_pass_index: clean ? "clean" : "as-released",
+        second_pass_labels: clean ? "answer" : "steps_and_answer",
+      },
+      latent_generation_config: {
+        max_n_latent_forward: config.max_n_latent_forward ?? meta.max_n_latent_forward,
+        compression_factor: 5,
+        latent_temperature: config.latent_temperature ?? 1,
+        eol_temperature: config.eol_temperature ?? 1,
+      },
+      latent_policy_config: {
+        lp_intermediate_size: meta.lp_intermediate_size,
+        lp_deterministic: config["latent_policy_config.lp_determinisitc"] ?? false,
+      },
+    };
+    const context = { ...await this.context(), options, reasoningLength: "exact" as const };
+    const method = new Colar(context, meta.embeds_std);
+    await this.write(method);
+    return method;
+  }
+
+  // deno-lint-ignore no-explicit-any -- a case's config
+  common(max_new_tokens: number, config: Record<string, any> = {}) {
+    const { r, lora_alpha } = this.meta.lora;
+    return {
+      model_id: "golden",
+      do_lora: true,
+      lora_config: { r, lora_alpha, target_modules: null },
+      freeze_embeddings: true,
+      answer_generation_config: {
+        max_new_tokens,
+        do_sample: true,
+        temperature: config.temperature ?? 1,
+        top_p: config.top_p ?? 0.9,
+        top_k: config.top_k ?? 50,
+        pad_in_answer: true,
+      },
+    };
+  }
+
+  async context() {
+    const { gpu, set, tokenizer, initial } = this;
+    const backbone = await loadModel(gpu, `${set}/model`);
+    const floats = (name: string) => initial.get(name)?.data as Float32Array | undefined;
+    const given = { row: floats("pad_row")!, headRow: floats("pad_head_row") };
+    await addPadRow(backbone, tokenizer, 0, given);
+    return { gpu, backbone, tokenizer, seed: 0 };
+  }
+
+  /** Gives every parameter its recorded initial value. */
+  write(method: Method): void {
+    for (const { name, tensor } of method.parameters) {
+      const recorded = this.initial.get(name);
+      assert.ok(recorded, `initial.safetensors has no '${name}'`);
+      assert.deepEqual(recorded.shape, tensor.shape, name);
+      this.gpu.write(tensor, recorded.data);
+    }
+  }
+
+  async values(method: Method): Promise<Map<string, Float32Array>> {
+    const values = new Map<string, Float32Array>();
+    for (const { name, tensor } of method.parameters) {
+      values.set(name, await this.gpu.read(tensor));
+    }
+    return values;
+  }
+}
