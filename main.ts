@@ -62,7 +62,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
         resumePath: text.resume_ckpt_path,
         doTest: flags.has("do_test"),
       };
-      if (flags.has("print_config")) return print((await configureRun(request)).config);
+      const { config } = await configureRun(request); // mistakes are told before a device is opened
+      if (flags.has("print_config")) return print(config);
       const { isInterrupted } = await onGpu(text, (...on) => trainRun(on[0], request, on[1]));
       return isInterrupted ? INTERRUPTED : 0;
     },
@@ -80,7 +81,8 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       if (path === undefined) throw new RangeError("test needs --ckpt=CHECKPOINT; see --help");
       const overrides = [...settings, ...asSettings(text)];
       const request = { path, overrides, ...placesOf(text, flags) };
-      if (flags.has("print_config")) return print((await configureTest(request)).config);
+      const { config } = await configureTest(request);
+      if (flags.has("print_config")) return print(config);
       await onGpu(text, (...on) => testCheckpoint(on[0], request, on[1]));
       return 0;
     },
