@@ -99,14 +99,18 @@ Deno.test("main.ts train --print_config: every key, as a run would have it", asy
   assert.equal(config.model.training_kwargs.optimizer.lr, 2e-3);
 });
 
+const AGAIN = ["--test_times=1", "--log_suffix=again"];
+
 gpuTest("main.ts train, then test --ckpt: from a command line to a table", async (gpu) => {
   await inWorkspace(gpu, async (workspace, model) => {
+    // Named kernels: nothing is measured, and nothing is said about it.
+    const kernels = `--kernels=${gpu.isSoftware ? "subgroup" : "tiled"}`;
     const place = `--workspace_path=${workspace}`;
-    const train = await run("train", "--model=cot", place, `model_id=${model}`, ...QUICK);
+    const train = await run("train", "--model=cot", kernels, place, `model_id=${model}`, ...QUICK);
     assert.deepEqual([train.code, train.errors], [0, ""]);
     const [, folder] = /\nlogs: (.*)\n/.exec(train.out)!;
     const ckpt = `--ckpt=${join(folder, "checkpoints/last")}`;
-    const { code, out } = await run("test", ckpt, place, "--test_times=1", "--log_suffix=again");
+    const { code, out } = await run("test", ckpt, kernels, place, ...AGAIN);
     assert.equal(code, 0);
     assert.match(out, /\n +greedy +#L +drawn, 1 seed +#L\ncot +\d/);
     assert.match(out, /\nlogs: .*-again$/);
