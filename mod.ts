@@ -5,7 +5,7 @@
  * import { Graph, loadModel, openGpu, packRows, embedding } from "./mod.ts";
  *
  * const gpu = await openGpu();
- * const model = await loadModel(gpu, "path/to/a/model/in/hub/layout");
+ * const model = await loadModel(gpu, "assets/nano");
  * using step = gpu.scope();
  * const g = new Graph(gpu, step, { training: false });
  * const ids = Uint32Array.of(1, 403, 407);
@@ -20,6 +20,7 @@ export { Graph } from "./autograd/tape.ts";
 export { Gpu } from "./gpu/device.ts";
 export { type DType, Tensor } from "./gpu/tensor.ts";
 export { loadModel, readModelConfig } from "./io/load_model.ts";
+export { openGpu } from "./io/open_gpu.ts";
 export type { Backbone, ForwardOptions, ForwardResult } from "./llm/backbone.ts";
 export { type LlamaConfig, type ModelConfig, parseModelConfig } from "./llm/config.ts";
 export { generate, type Generated, type GenerateOptions } from "./llm/generate.ts";
