@@ -77,7 +77,7 @@ export class Pipelines {
     let key = `${id}`;
     for (const { name } of kernel.bindings) {
       const t = tensors[name];
-      key += `,${t.allocation.id}:${t.byteOffset}:${t.byteLength}`;
+      key += `,${t.allocation.id}:${t.byteOffset}:${this.#boundSize(t)}`;
     }
     const cached = this.#groups.get(key);
     if (cached) return cached;
@@ -90,7 +90,7 @@ export class Pipelines {
         resource: {
           buffer: t.allocation.buffer,
           offset: t.byteOffset,
-          size: Math.max(16, Math.ceil(t.byteLength / 16) * 16),
+          size: this.#boundSize(t),
         },
       };
     });
@@ -105,6 +105,16 @@ export class Pipelines {
     if (this.#groups.size > 20_000) this.#groups.clear(); // shapes of a long run
     this.#groups.set(key, group);
     return group;
+  }
+
+  /**
+   * Bytes of a binding. A tensor at the start of its buffer gets all of it: batches of other lengths then use the same
+   * bind groups, and no kernel asks for the length of an array.
+   */
+  #boundSize({ allocation, byteOffset, byteLength }: Tensor): number {
+    const exact = Math.max(16, Math.ceil(byteLength / 16) * 16);
+    if (byteOffset > 0 || allocation.byteLength > this.limits.maxBinding) return exact;
+    return Math.max(exact, allocation.byteLength);
   }
 
   #checkBinding(kernel: Kernel, name: string, t: Tensor): void {

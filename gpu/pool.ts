@@ -180,7 +180,8 @@ export class Scope {
 
   [Symbol.dispose](): void {
     this.#closed = true;
-    for (const allocation of this.#taken) this.device.pool.give(allocation);
+    // The last taken first: the next scope of the same work gets the same buffers, and their bind groups are cached.
+    for (const allocation of [...this.#taken].reverse()) this.device.pool.give(allocation);
     this.#taken.clear();
   }
 

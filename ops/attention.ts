@@ -6,7 +6,7 @@
  * are no atomics and two runs are bit-identical. Dao, FlashAttention-2, 2023 (arXiv 2307.08691).
  */
 import type { Graph } from "../autograd/tape.ts";
-import { type Kernel, kernel } from "../gpu/kernel.ts";
+import type { Constants, Kernel } from "../gpu/kernel.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import backwardKeysSource from "../kernels/attention_backward_keys.wgsl" with { type: "text" };
 import backwardKeysSubgroupSource from "../kernels/attention_backward_keys_subgroup.wgsl" with {
@@ -27,7 +27,7 @@ import forwardSubgroupSource from "../kernels/attention_forward_subgroup.wgsl" w
 };
 import type { AttentionLayout } from "./attention_layout.ts";
 import { gradientTarget } from "./gradient_target.ts";
-import { unrolledKernel } from "./unroll.ts";
+import { type GpuUnrolledKernel, gpuUnrolledKernel, unrolledKernel } from "./unroll.ts";
 
 export {
   AttentionLayout,
@@ -38,9 +38,9 @@ export {
 } from "./attention_layout.ts";
 
 const portable = {
-  forward: kernel("kernels/attention_forward.wgsl", forwardSource),
-  queries: kernel("kernels/attention_backward_queries.wgsl", backwardQueriesSource),
-  keys: kernel("kernels/attention_backward_keys.wgsl", backwardKeysSource),
+  forward: gpuUnrolledKernel("kernels/attention_forward.wgsl", forwardSource),
+  queries: gpuUnrolledKernel("kernels/attention_backward_queries.wgsl", backwardQueriesSource),
+  keys: gpuUnrolledKernel("kernels/attention_backward_keys.wgsl", backwardKeysSource),
 };
 const subgroup = {
   forward: unrolledKernel("kernels/attention_forward_subgroup.wgsl", forwardSubgroupSource),
@@ -158,39 +158,38 @@ class Call {
     const KEYS = VECS <= 8 ? 4 : VECS <= 16 ? 2 : 1; // of rows and gradients in registers
     const size = this.form === "portable" ? this.#tile() : 8 * KEYS;
     const key_tiles = this.layout.keyTiles(size);
-    const made = this.form === "portable"
-      ? portable.keys
-      : subgroup.keys({ VECS, KEYS, MASKED: masked, ACCUMULATE: accumulate });
-    const constants = this.form === "portable" ? this.#portableConstants() : {};
+    const made = this.form === "portable" ? portable.keys(this.g.gpu, this.#portableConstants()) : {
+      kernel: subgroup.keys({ VECS, KEYS, MASKED: masked, ACCUMULATE: accumulate }),
+      constants: {},
+    };
     const { out: _, ...read } = tensors;
-    this.g.run(
-      made,
-      { key_tiles, visible, ...read },
-      this.params,
-      [key_tiles.shape[0], numKeyValueHeads, 1],
-      constants,
-    );
+    const grid = [key_tiles.shape[0], numKeyValueHeads, 1] as const;
+    const all = { key_tiles, visible, ...read };
+    this.g.run(made.kernel, all, this.params, grid, made.constants);
   }
 
-  #queries(made: Kernel, tensors: Tensors, size: number, heads: number): void {
+  #queries(
+    made: Kernel,
+    tensors: Tensors,
+    size: number,
+    heads: number,
+    constants: Constants = {},
+  ): void {
     const query_tiles = this.layout.queryTiles(size);
     const grid = [query_tiles.shape[0], this.options.numHeads / heads, 1] as const;
-    this.g.run(made, { query_tiles, visible: this.layout.visible, ...tensors }, this.params, grid);
+    const all = { query_tiles, visible: this.layout.visible, ...tensors };
+    this.g.run(made, all, this.params, grid, constants);
   }
 
-  #queriesPortable(made: Kernel, tensors: Tensors): void {
-    const query_tiles = this.layout.queryTiles(this.#tile());
-    this.g.run(
-      made,
-      { query_tiles, visible: this.layout.visible, ...tensors },
-      this.params,
-      [query_tiles.shape[0], this.options.numHeads, 1],
-      this.#portableConstants(),
-    );
+  #queriesPortable(made: GpuUnrolledKernel, tensors: Tensors): void {
+    const { kernel, constants } = made(this.g.gpu, this.#portableConstants());
+    this.#queries(kernel, tensors, this.#tile(), 1, constants);
   }
 
   #portableConstants() {
-    return { SIZE: this.options.headDim, TILE: this.#tile(), MASKED: this.layout.masked };
+    const { headDim } = this.options;
+    const VECS = Math.ceil(headDim / 4);
+    return { SIZE: headDim, VECS, TILE: this.#tile(), MASKED: this.layout.masked };
   }
 
   /** Queries or keys of a workgroup of the portable form: a subgroup's worth. */

@@ -11,7 +11,7 @@ import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
 import columnSumSource from "../kernels/column_sum.wgsl" with { type: "text" };
 import subgroupSource from "../kernels/linear_subgroup.wgsl" with { type: "text" };
 import tiledSource from "../kernels/linear_tiled.wgsl" with { type: "text" };
-import { unrolledKernel } from "./unroll.ts";
+import { gpuUnrolledKernel, unrolledKernel } from "./unroll.ts";
 import { chooseLinear, defaultTile, type LinearForm, tileFor } from "./linear_kernels.ts";
 
 const subgroupF32 = unrolledKernel("kernels/linear_subgroup.wgsl", subgroupSource);
@@ -19,7 +19,7 @@ const subgroupBf16 = unrolledKernel(
   "kernels/linear_subgroup.wgsl (bf16)",
   bf16Twin(subgroupSource),
 );
-const tiled = kernel("kernels/linear_tiled.wgsl", tiledSource);
+const tiled = gpuUnrolledKernel("kernels/linear_tiled.wgsl", tiledSource);
 const columnSumKernel = kernel("kernels/column_sum.wgsl", columnSumSource);
 
 const CHUNK_TOKENS = 256; // of one weight-gradient dispatch: its operands stay in the cache
@@ -300,9 +300,9 @@ function runTiled(g: Graph, form: LinearForm, p: Product): void {
     has_bias: Number(p.bias !== undefined),
     accumulate: Number(parts === 1 && p.accumulate),
   };
-  const constants = { BF16: p.b.dtype === "bf16", A_BY_K: aByK, B_BY_K: bByK };
+  const made = tiled(g.gpu, { BF16: p.b.dtype === "bf16", A_BY_K: aByK, B_BY_K: bByK });
   const tensors = { a: p.a, b: p.b, bias: p.bias ?? p.a, y: out };
-  g.run(tiled, tensors, params, [tiles[0], tiles[1], parts], constants);
+  g.run(made.kernel, tensors, params, [tiles[0], tiles[1], parts], made.constants);
   if (parts === 1) return;
   addRows(g, out, p.y, parts, p.m * p.n, parts, 1, p.accumulate);
   g.scope.release(out);

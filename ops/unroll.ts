@@ -35,6 +35,21 @@ export function unrolledKernel(path: string, source: string): UnrolledKernel {
   };
 }
 
+/**
+ * Reads a WGSL file for a real GPU: its marked loops are written out there, while software Vulkan, which compiles long
+ * texts with barriers in minutes, runs it as it stands.
+ * @returns a function from device and constants to the kernel and the constants to run it with
+ */
+export function gpuUnrolledKernel(path: string, source: string) {
+  const rolled = kernel(path, source);
+  const unrolled = unrolledKernel(path, source);
+  return (gpu: { readonly isSoftware: boolean }, constants: Constants) =>
+    gpu.isSoftware ? { kernel: rolled, constants } : { kernel: unrolled(constants), constants: {} };
+}
+
+/** What `gpuUnrolledKernel` gives. */
+export type GpuUnrolledKernel = ReturnType<typeof gpuUnrolledKernel>;
+
 const LOOP =
   /^[ \t]*for \(var (\w+) = 0u; \1 < ([A-Za-z_]\w*(?: \* [A-Za-z_]\w*)*); \1\+\+\) \{ \/\/ unroll$/m;
 
