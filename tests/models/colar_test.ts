@@ -21,7 +21,12 @@ takes<CotOptions>({} as CotConfig["model_kwargs"]);
 async function losses(gpu: Gpu, method: Colar, step = 0): Promise<Record<string, number>> {
   using scope = gpu.scope();
   const g = new Graph(gpu, scope);
-  const { total, parts } = method.loss(g, await sixRows(), { seed: 1, step });
+  const { total, parts } = method.loss(g, await sixRows(), {
+    seed: 1,
+    step,
+    epoch: 0,
+    progress: 0,
+  });
   const found: Record<string, number> = {};
   for (const [name, tensor] of Object.entries({ total, ...parts })) {
     [found[name]] = await gpu.read(tensor);
@@ -71,7 +76,7 @@ for (const architecture of ["llama", "gpt2"] as const) {
         using scope = gpu.scope();
         const g = new Graph(gpu, scope);
         for (const { tensor } of method.parameters) gpu.clear(tensor.gradient!);
-        const { total } = method.loss(g, rows, { seed: 4, step });
+        const { total } = method.loss(g, rows, { seed: 4, step, epoch: 0, progress: 0 });
         g.backward([total]);
         const numbers = [await gpu.read(total)];
         for (const { tensor } of method.parameters) numbers.push(await gpu.read(tensor.gradient!));
@@ -229,7 +234,8 @@ gpuTest(
     const g = new Graph(gpu, scope);
     // One row whose last groups are targets only: the answer's ### is the last target and an input behind every latent.
     const rows = [{ question: "a", steps: [], answer: "1" }];
-    g.backward([method.loss(g, rows, { seed: 1, step: 0 }).total]);
+    const draw = { seed: 1, step: 0, epoch: 0, progress: 0 };
+    g.backward([method.loss(g, rows, draw).total]);
     const gradient = await gpu.read(embeddings.tensor.gradient!);
     const [D, eos] = [method.backbone.hiddenSize, method.tokenizer.eosId];
     assert.ok(gradient.subarray(eos * D, (eos + 1) * D).every((x) => x === 0));

@@ -22,7 +22,8 @@ export type ColarChanges =
   & Partial<ColarOptions["latent_generation_config"]>
   & Partial<ColarOptions["answer_generation_config"]>
   & Partial<ColarOptions["latent_policy_config"]>
-  & Partial<Pick<ColarOptions, "do_lora" | "freeze_embeddings">>;
+  & Partial<ColarOptions["rl_config"]>
+  & Partial<Pick<ColarOptions, "do_lora" | "freeze_embeddings" | "do_rl">>;
 
 const COMMON = {
   vocab_size: 600,
@@ -96,6 +97,24 @@ export async function tinyColar(
   return new Colar({ ...await context(gpu, architecture), options, reasoningLength }, 0.2);
 }
 
+/** CoLaR on a tiny model with a head of its own, in which some tokens are now and then the most probable ones. */
+export async function likelyColar(
+  gpu: Gpu,
+  changes: ColarChanges,
+  likely: (tokenizer: Colar["tokenizer"]) => readonly number[],
+): Promise<Colar> {
+  const untied = await context(gpu, "llama", { tie_word_embeddings: false });
+  const options = colarOptions(changes);
+  const method = new Colar({ ...untied, options, reasoningLength: "exact" }, 0.2);
+  const { head, hiddenSize: D } = method.backbone;
+  const table = await gpu.read(head);
+  for (const id of likely(method.tokenizer)) {
+    for (let i = id * D; i < (id + 1) * D; i++) table[i] *= 5;
+  }
+  gpu.write(head, table);
+  return method;
+}
+
 /** Every key of CoLaR with its value under `profile: corrected`. */
 export function colarOptions(changes: ColarChanges = {}): ColarOptions {
   return {
@@ -120,12 +139,22 @@ export function colarOptions(changes: ColarChanges = {}): ColarOptions {
     },
     latent_generation_config: {
       max_n_latent_forward: 6,
+      n_latent_forward: null,
       compression_factor: 5,
       latent_temperature: 1,
       eol_temperature: 1,
       ...changes,
     },
     latent_policy_config: { lp_intermediate_size: 40, lp_deterministic: false, ...changes },
+    do_rl: changes.do_rl ?? false,
+    rl_config: {
+      use_latent_loss: true,
+      use_answer_loss: true,
+      continue_decisions: true,
+      latent_logprob: "mean",
+      random_speed_in_group: false,
+      ...changes,
+    },
   };
 }
 
@@ -137,7 +166,8 @@ export const RELEASED = {
   second_pass_labels: "steps_and_answer",
 } as const;
 
-function modelOptions(changes: ColarChanges) {
+/** Keys that every method has. */
+export function modelOptions(changes: ColarChanges) {
   return {
     model_id: "tiny",
     do_lora: changes.do_lora ?? true,
@@ -155,9 +185,14 @@ function modelOptions(changes: ColarChanges) {
   };
 }
 
-async function context(gpu: Gpu, architecture: Architecture) {
+/** A tiny model with its tokenizer, as methods are built from. */
+export async function context(
+  gpu: Gpu,
+  architecture: Architecture,
+  changes: Record<string, unknown> = {},
+) {
   const tokenizer = await methodsTokenizer();
-  const backbone = await tinyBackbone(gpu, architecture);
+  const backbone = await tinyBackbone(gpu, architecture, changes);
   await addPadRow(backbone, tokenizer, 3);
   return { gpu, backbone, tokenizer, seed: 7 };
 }
