@@ -1,5 +1,6 @@
 /** Evaluation: independent of batches but where published otherwise, and able to stop. */
 import assert from "node:assert/strict";
+import { TooLongError } from "../../llm/positions.ts";
 import { evaluate, metricName } from "../../training/evaluate.ts";
 import { gpuTest } from "../check_op.ts";
 import { fakeConfig, fakeMethod, fakeRows } from "./fake_method.ts";
@@ -61,6 +62,20 @@ gpuTest("evaluate: no rows, or too few answers, are named", async (gpu) => {
   await assert.rejects(evaluate(short, { rows, config, ...answering }), {
     name: "RangeError",
     message: "answer() gave 0 answers to 23 questions; it must give one each",
+  });
+});
+
+gpuTest("evaluate: a question that the model cannot place is named by its row", async (gpu) => {
+  using method = fakeMethod(gpu);
+  const config = await fakeConfig("val_batch_size=4");
+  const answer: typeof method.answer = (questions, options) => {
+    const at = questions.findIndex(({ id }) => id === 14);
+    if (at >= 0) throw new TooLongError(at, questions.length, "is too long");
+    return method.answer(questions, options);
+  };
+  await assert.rejects(evaluate({ ...method, answer }, { rows, config, ...answering }), {
+    name: "RangeError",
+    message: "question 14 is too long",
   });
 });
 

@@ -36,13 +36,14 @@ export function fakeMethod(gpu: Gpu, options: FakeOptions = {}): Method {
     tokenizer: undefined as unknown as Method["tokenizer"],
     parameters,
     speeds,
-    loss(g, rows, { seed, step }) {
+    loss(g, rows, { seed, step, epoch, progress }) {
       const losses = parameters.map(({ tensor }, i) => {
         const [numRows, dim] = tensor.shape;
         const target = new Float32Array(tensor.size);
+        const middle = 2 + 0.01 * (epoch + progress);
         for (const row of rows) {
           const key = rowKey(seed, i, step, Number(row.answer));
-          target.forEach((_, j) => target[j] += (2 + 0.1 * normalOf(key, j)) / rows.length);
+          target.forEach((_, j) => target[j] += (middle + 0.1 * normalOf(key, j)) / rows.length);
         }
         if (step === badBatch) target[0] = NaN;
         return mse(g, tensor, g.scope.upload(target, [numRows, dim]));

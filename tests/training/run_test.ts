@@ -101,7 +101,7 @@ Deno.test("run: start=cot trains a CoT on the same model and data, with its own 
   assert.deepEqual(result, { isInterrupted: false, best, compared: rows });
   assert.match(
     out,
-    /^CoLaR starts from a trained CoT: training that first \(start=none leaves it out\)$/,
+    /^colar starts from a trained CoT: training that first \(start=none leaves it out\)$/,
   );
   assert.deepEqual([asked[0].model, asked[0].doTest], ["cot", true]);
   const { config: own } = await configureRun(asked[0]);
@@ -124,13 +124,22 @@ Deno.test("run: start=cot trains a CoT on the same model and data, with its own 
     startOf(none, without, 7, new Report(), reject)
   );
   assert.deepEqual(nothing, { compared: [] });
-  assert.match(told, /^The paper's CoLaR starts from a trained CoT: .*--load_ckpt_path$/);
+  assert.match(told, /^The paper's colar starts from a trained CoT: .*--load_ckpt_path$/);
 });
 
-for (const [name, request] of [["cot", cot], ["colar", colar]] as const) {
+const staged = (model: string) => (...from: Parameters<typeof cot>) => ({ ...cot(...from), model });
+const resumed = [
+  ["cot", cot],
+  ["colar", colar],
+  ["icot", staged("icot")],
+  ["coconut", staged("coconut")],
+  ["distill", staged("distill")],
+  ["codi", staged("codi")],
+] as const;
+for (const [name, request] of resumed) {
   gpuTest(`run: ${name} resumed from its start repeats the whole run bit for bit`, async (gpu) => {
     await inWorkspace(gpu, async (workspace, model) => {
-      const start = name === "colar" ? ["start=none"] : [];
+      const start = name === "cot" ? [] : ["start=none"];
       const asked = request(workspace, model, ...start);
       const { result: whole } = await captured(() => trainRun(gpu, asked));
       const stopped = await captured(() => trainRun(gpu, asked, AbortSignal.abort()));

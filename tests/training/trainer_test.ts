@@ -5,6 +5,7 @@ import type { Gpu } from "../../gpu/device.ts";
 import { checkpointsIn, loadCheckpoint } from "../../io/checkpoint.ts";
 import { CheckpointFolder } from "../../io/checkpoint_folder.ts";
 import type { Config } from "../../io/config.ts";
+import { TooLongError } from "../../llm/positions.ts";
 import { readTensors, writeTensors } from "../../training/tensors.ts";
 import { train, type TrainOptions } from "../../training/trainer.ts";
 import { gpuTest } from "../check_op.ts";
@@ -152,6 +153,24 @@ gpuTest(
           "set a smaller lr or gradient_clip_val=1 and start again",
       );
       assert.equal((await loadCheckpoint(join(folder, "last"))).state.step, 5);
+    });
+  },
+);
+
+gpuTest(
+  "train: a row that the model cannot place is named by its number in the data",
+  async (gpu) => {
+    await inFolder(async (folder) => {
+      using method = fakeMethod(gpu);
+      const loss = (_: unknown, rows: readonly { readonly answer: string }[]) => {
+        const at = rows.findIndex(({ answer }) => answer === "13");
+        if (at >= 0) throw new TooLongError(at, rows.length, "is too long");
+        return method.loss(...([_, rows, { seed: 0, step: 0 }] as Parameters<typeof method.loss>));
+      };
+      const { result } = await run(gpu, await fakeConfig(), folder, {
+        method: { ...method, loss },
+      });
+      assert.equal((result as Error).message, "training row 13 is too long");
     });
   },
 );
