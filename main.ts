@@ -1,5 +1,6 @@
 /** The command line: a command and its options, to an exit code: 0 done, 1 failed, 2 the user's mistake, 130 Ctrl-C. */
 import type { Gpu } from "./gpu/device.ts";
+import { callersFolder } from "./io/callers_folder.ts";
 import {
   type CommandTable,
   type Given,
@@ -38,7 +39,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   train: {
     help: "trains a model; key=value sets keys of configs/",
     options: {
-      model: { value: "colar", help: "a file of configs/models: colar, cot" },
+      model: {
+        value: "colar",
+        help: "a file of configs/models: cot, colar, icot, coconut, distill, codi",
+      },
       dataset: { value: "arith", help: "a file of configs/datasets (arith)" },
       trainer: { value: "default", help: "a file of configs/trainer (default)" },
       do_test: { help: "tests the best checkpoint at the end" },
@@ -104,10 +108,12 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 
 /**
  * Runs a command line.
+ * @param folder from which relative paths count, those given and those printed. @default the current one
  * @returns the exit code
  */
-export async function main(args: readonly string[]): Promise<number> {
+export async function main(args: readonly string[], folder?: string): Promise<number> {
   try {
+    if (folder !== undefined) Deno.chdir(folder);
     const [name = "--help", ...rest] = args;
     if (name === "--help" || name === "-h" || rest.includes("--help")) {
       console.log(helpText(COMMANDS));
@@ -157,4 +163,4 @@ function print(config: Config): number {
   return 0;
 }
 
-if (import.meta.main) Deno.exit(await main(Deno.args));
+if (import.meta.main) Deno.exit(await main(Deno.args, callersFolder()));

@@ -10,7 +10,9 @@ import { numCores } from "../io/measure.ts";
 import { nearest } from "../io/nearest.ts";
 import { kernelOrigin, openGpu } from "../io/open_gpu.ts";
 import { benchAttention } from "./attention.ts";
+import { benchLatents } from "./latents.ts";
 import { benchLinear } from "./linear.ts";
+import { benchMethods } from "./methods.ts";
 import type { Bench, Row } from "./rows.ts";
 import { benchDecoding, benchLora, benchTraining } from "./steps.ts";
 import { benchStreaming } from "./streaming.ts";
@@ -21,6 +23,8 @@ const GROUPS: Readonly<Record<string, (bench: Bench) => Promise<Row[]>>> = {
   streaming: benchStreaming,
   training: benchTraining,
   decoding: benchDecoding,
+  latents: benchLatents,
+  methods: benchMethods,
   lora: benchLora,
 };
 

@@ -24,6 +24,8 @@ export interface Row extends Timing {
   readonly group: string;
   /** Speed over the ceiling's (GFLOP/s) or the load loop's (GB/s) in the same measurement. */
   readonly share?: number;
+  /** What a whole step or answer gets done. */
+  readonly rate?: { readonly perSecond: number; readonly of: "tokens" | "questions" };
   readonly target?: Target;
   readonly reached?: boolean;
 }
@@ -81,6 +83,8 @@ export function listTable(rows: readonly Row[]): string {
       ? `${row.gflops.toFixed(1)} GFLOP/s`
       : row.gigabytes !== undefined
       ? `${row.gigabytes.toFixed(2)} GB/s`
+      : row.rate
+      ? `${row.rate.perSecond.toFixed(1)} ${row.rate.of}/s`
       : "",
     row.share === undefined ? "" : percent(row.share),
     row.target ? `${targetText(row.target)}${row.reached ? ", reached" : ""}` : "",

@@ -5,6 +5,7 @@
  * | -------- | ---------------------------------------------------------------- |
  * | question | `Question: {q} Let's think step by step:(Thinking speed: {c})`   |
  * | steps    | `###{steps}` (CoLaR), `###{steps}###` (CoT); steps one per line  |
+ * | rest     | `{steps}###`: the steps left (iCoT, Coconut), or all (Distill)   |
  * | answer   | `Answer:{a}{eos}` (CoT), `###Answer:{a}{eos}` (CoLaR)            |
  * | prompt   | the question and `###`, from which thinking starts               |
  *
@@ -66,6 +67,18 @@ export function cotStepsIds(
     return [...separator, ...separator];
   }
   return tokenizer.encode(SEPARATOR + text + SEPARATOR);
+}
+
+/**
+ * @param finalNewline whether a line end stands before `###`
+ * @returns token ids of `{steps}###`: steps that are left as text behind latents, or behind the question
+ */
+export function remainingStepsIds(
+  tokenizer: Encoder,
+  steps: readonly string[],
+  finalNewline = false,
+): number[] {
+  return tokenizer.encode(steps.join("\n") + (finalNewline ? "\n" : "") + SEPARATOR);
 }
 
 /** @returns token ids of `Answer:{a}{eos}` */

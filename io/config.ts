@@ -113,17 +113,6 @@ export async function configNames(
   return names.sort();
 }
 
-/**
- * The numbers that a factor key names.
- * @param factors 3, `1,3,5` or a list; `auto` is left as it is
- */
-export function factorList<T extends number | "auto">(
-  factors: T | string | readonly T[],
-): (number | "auto")[] {
-  if (typeof factors !== "string") return [factors].flat() as T[];
-  return factors === "auto" ? ["auto"] : factors.split(",").map(Number);
-}
-
 async function readLayer(
   folder: string,
   layer: typeof LAYERS[number],
@@ -189,7 +178,6 @@ function finish(
   adjust(values);
   // Every value was checked by its key's kind, and every key is there: the tree is what the schema's type says.
   const config = nest(values, keys) as unknown as Config;
-  checkSpeeds(config, set.some(({ paths }) => paths.includes(SPEED)));
   return { config, set };
 }
 
@@ -198,20 +186,4 @@ function scaleEpochs(values: Values): void {
   const scaling = values.get("data_module.epoch_scaling") as number;
   // Less a little, since 3 / 0.3 is more than 10.
   values.set("trainer.max_epochs", Math.max(1, Math.ceil(passes / scaling - 1e-9)));
-}
-
-const SPEED = "model.model_kwargs.latent_generation_config.compression_factor";
-
-/** A thinking speed that is asked for must be one that is trained. */
-function checkSpeeds({ model }: Config, asked: boolean): void {
-  if (model.target !== "models/colar.ts") return;
-  const { latent_cot_config: training, latent_generation_config: thinking } = model.model_kwargs;
-  const trained = factorList(training.max_compression_factor) as number[];
-  const largest = Math.max(...trained);
-  for (const speed of factorList(thinking.compression_factor)) {
-    if (speed === "auto" || speed >= 1 && (speed <= largest || !asked)) continue;
-    throw new RangeError(
-      `compression_factor must be an integer from 1 to ${largest}, got ${speed}`,
-    );
-  }
 }

@@ -114,6 +114,15 @@ export const commaList: Kind<string> = {
     typeof value === "string" && /^\s*[1-9]\d{0,8}\s*(,\s*[1-9]\d{0,8}\s*)+$/.test(value),
 };
 
+/** Numbers above 0 parted by commas, `1.5,8`. */
+export const numberList: Kind<string> = {
+  rule: "numbers above 0 as in 1.5,8",
+  types: ["string"],
+  accepts: (value): value is string =>
+    typeof value === "string" && /^[\d.\s]+(,[\d.\s]+)+$/.test(value) &&
+    value.split(",").every((part) => /^\s*\d{1,9}(\.\d{1,9})?\s*$/.test(part) && Number(part) > 0),
+};
+
 /**
  * A value that its key takes, or the reason why not.
  * @param name the key, as the message names it

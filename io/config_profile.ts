@@ -8,6 +8,12 @@
  * Rows that touch CoT, CoLaR's supervised stage, evaluation or data and are no switch here: plain keys, the same in
  * both profiles, are A16 (embeds_std), B11 (replace_r_with_auto_prob), B15 (entropy_weight), B16 (lp_deterministic),
  * B19 (target_modules), B20 (gradient_clip_val, schedule, weight_decay), C1 (pred_compressed_cot, which is read here).
+ * Distill: A9 (its class exists here) and A11 (teacher and student have a cache each) have no released side, and A10 (what
+ * sets it apart from CODI) are plain keys: distill_proj, proj_layer_norm, distill_loss_div_std, include_last_cot,
+ * target_modules, lr; CODI is a model of its own (--model=codi).
+ * Reinforcement: B23 (punish_latent_length) is a plain key; both profiles do as published for A19 (latents and answer
+ * are averaged apart, no KL), B21 (log-probabilities at temperature 1 whatever the rollout draws with: top_p=1 makes them
+ * those of the draws) and B24 (one pass over the minibatches of one rollout).
  * Both profiles do as published for A15 (c is drawn once per batch; at c = 1 pads keep their embedding), B2 (at least
  * one latent), B4 and B5 (how an answer is read), B14 (a group's label is one of its tokens) and B17 (no BOS). Draws
  * keyed by question (C11) and one cache throughout (B3) change no expected number, so they have no released side.
@@ -144,6 +150,103 @@ export const SWITCHES = {
     row: "A17",
     where: "colar.py:217-246",
     changes: "what the second pass supervises",
+  }),
+  average_per_token_loss: define(boolean, {
+    released: false,
+    corrected: true,
+    row: "A18",
+    where: "grpo.py:127-132,150-153, configs/models/colar.yaml:42",
+    changes:
+      "in reinforcement a sample's loss is the mean over its tokens; False, their sum over 32",
+  }),
+  latent_logprob: define(oneOf("mean", "sum"), {
+    released: "mean",
+    corrected: "mean",
+    row: "A20",
+    where: "colar.py:438",
+    changes:
+      "a latent's log-probability: the mean over its numbers, so that ratios stay near 1 and " +
+      "are hardly ever clipped, or their sum",
+  }),
+  continue_decisions: define(boolean, {
+    released: false,
+    corrected: true,
+    row: "A21",
+    where: "colar.py:441-450",
+    changes: "whether each decision to go on thinking or to stop is reinforced, as a part of its " +
+      "own; False, only the final ###, drawn or forced, as the answer's first token",
+  }),
+  resample_each_epoch: define(boolean, {
+    released: false,
+    corrected: true,
+    row: "A22",
+    where: "colar.py:37-51, qsa.py:80-88, configs/trainer (persistent_workers)",
+    changes:
+      "the questions of an epoch of reinforcement are drawn anew, none twice; False, drawn " +
+      "once, with replacement, for the whole run",
+  }),
+  zero_equal_advantage: define(boolean, {
+    released: false,
+    corrected: true,
+    row: "B22",
+    where: "grpo.py:66-67",
+    changes:
+      "equal rewards give no advantage; False, the rounding of their mean may give up to 0.8",
+  }),
+  label_pads: define(boolean, {
+    released: true,
+    corrected: false,
+    row: "A5",
+    where: "coconut.py:93, icot.py:70, distill.py:73,120",
+    changes: "whether the pads around steps and answer carry labels, so that [PAD] is learned",
+  }),
+  supervise_transition: define(boolean, {
+    released: false,
+    corrected: true,
+    row: "A6",
+    where: "coconut.py:93, icot.py:70, distill.py:73,120",
+    changes: "whether the first token behind question and latents carries a label",
+  }),
+  final_newline: define(boolean, {
+    released: true,
+    corrected: false,
+    row: "A7",
+    where: "coconut.py:73, icot.py; model_base.py:401-406",
+    changes: "whether a line end stands between the remaining steps and ### in training, where " +
+      "answering has none",
+  }),
+  position_ids: define(oneOf("as-released", "mask"), {
+    released: "as-released",
+    corrected: "mask",
+    row: "A8",
+    where: "coconut.py:43-47,59-64,88-94, icot.py, distill.py",
+    changes: "positions in training: columns of the padded batch, or real tokens, as in answering",
+  }),
+  stage_rule: define(oneOf("as-released", "intended", "official"), {
+    released: "as-released",
+    corrected: "intended",
+    row: "A3, A4",
+    where: "coconut.py:23-25,68-73, icot.py:19-21",
+    changes:
+      "stage by epoch: ceil(epoch + 1/n), which is epoch + 1 for any n; ceil((epoch + 1)/n); " +
+      "or Coconut's own, which begins with CoT and removes all steps only after the last stage",
+  }),
+  cache_in_latent_loop: define(boolean, {
+    released: false,
+    corrected: true,
+    row: "A1",
+    where: "model_base.py:382-398",
+    changes:
+      "whether latents see prompt and latents before them when answering, as in training, or " +
+      "only themselves",
+  }),
+  icot_prompt: define(oneOf("as-released", "training"), {
+    released: "as-released",
+    corrected: "training",
+    row: "A2",
+    where: "model_base.py:192-199, icot.py:34-37",
+    changes: "iCoT's prompt when answering: the bare question, or speed and ### behind it as in " +
+      "training",
   }),
 } as const;
 

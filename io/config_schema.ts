@@ -14,6 +14,7 @@ import {
   list,
   nothing,
   number,
+  numberList,
   oneOf,
   text,
 } from "./config_kinds.ts";
@@ -27,6 +28,7 @@ const COMMON = {
     max_steps: either(integer(1), nothing),
     accumulate_grad_batches: integer(1),
     gradient_clip_val: either(number({ above: 0 }), nothing),
+    activation_checkpointing: boolean,
     check_val_every_n_epoch: integer(1),
   },
   callbacks: { monitor: text, mode: oneOf("max", "min"), save_top_k: integer(0) },
@@ -57,7 +59,7 @@ const BACKBONE = {
   lora_config: {
     r: integer(1),
     lora_alpha: number({ above: 0 }),
-    target_modules: either(list(text), nothing),
+    target_modules: either(list(text), oneOf("all-linear"), nothing),
   },
   freeze_embeddings: boolean,
   answer_generation_config: {
@@ -75,20 +77,21 @@ const TRAINING = {
   scheduler: { schedule: oneOf("constant", "linear", "cosine"), warmup_steps: integer(0) },
 } as const;
 
-// How large a speed may be depends on max_compression_factor: config.ts checks its bounds.
-const speed: Kind<number | "auto"> = {
-  rule: "an integer from 1 or auto",
-  types: ["number", "string"],
-  accepts: (value): value is number | "auto" => value === "auto" || Number.isSafeInteger(value),
-};
+// A prompt may name any speed, trained or not: 1.5, or 8 where 5 is the largest factor of training.
+const speed: Kind<number | "auto"> = either(number({ above: 0 }), oneOf("auto"));
 const speeds: Kind<number | string | readonly (number | "auto")[]> = {
-  ...either(speed, commaList, list(speed)),
-  rule: "an integer from 1, auto or a list of these",
+  ...either(speed, numberList, list(speed)),
+  rule: "a number above 0, auto or several of these, as in 1.5,8",
 };
 
 const factors = {
   ...either(integer(1), commaList, list(integer(1))),
   rule: "an integer from 1 or several, as in 1,3,5",
+};
+
+const groupSize = {
+  ...integer(2),
+  rule: "an integer from 2, since an advantage is over the others of a group",
 };
 
 const COT = {
@@ -121,11 +124,105 @@ const COLAR = {
     },
     latent_generation_config: {
       max_n_latent_forward: integer(1),
+      n_latent_forward: either(integer(1), nothing),
       compression_factor: speeds,
       latent_temperature: number({ from: 0 }),
       eol_temperature: number({ above: 0 }),
     },
     latent_policy_config: { lp_intermediate_size: integer(1), lp_deterministic: boolean },
+    do_rl: boolean,
+    rl_config: {
+      n_train_samples_per_epoch: integer(1),
+      resample_each_epoch: SWITCHES.resample_each_epoch,
+      filter_dataset: boolean,
+      group_size: groupSize,
+      random_speed_in_group: boolean,
+      punish_latent_length: boolean,
+      zero_equal_advantage: SWITCHES.zero_equal_advantage,
+      exp_batch_size: integer(1),
+      clip_eps: number({ above: 0 }),
+      clip_grad_norm: number({ above: 0 }),
+      use_latent_loss: boolean,
+      use_answer_loss: boolean,
+      average_per_token_loss: SWITCHES.average_per_token_loss,
+      latent_logprob: SWITCHES.latent_logprob,
+      continue_decisions: SWITCHES.continue_decisions,
+    },
+  },
+  training_kwargs: TRAINING,
+} as const;
+
+const STAGES = {
+  stage_rule: SWITCHES.stage_rule,
+  n_epochs_per_stage: integer(1),
+  n_initial_epochs: integer(0),
+  max_n_stage: integer(1),
+  stage_ends: either(list(number({ above: 0, to: 1 })), nothing),
+  label_pads: SWITCHES.label_pads,
+  supervise_transition: SWITCHES.supervise_transition,
+  final_newline: SWITCHES.final_newline,
+  position_ids: SWITCHES.position_ids,
+} as const;
+
+const ICOT = {
+  target: oneOf("models/icot.ts"),
+  start: oneOf("cot", "none"),
+  model_kwargs: {
+    ...BACKBONE,
+    icot_config: { ...STAGES, icot_prompt: SWITCHES.icot_prompt },
+  },
+  training_kwargs: TRAINING,
+} as const;
+
+const COCONUT = {
+  target: oneOf("models/coconut.ts"),
+  start: oneOf("cot", "none"),
+  model_kwargs: {
+    ...BACKBONE,
+    coconut_config: { ...STAGES, n_latents_per_step: integer(1) },
+    latent_generation_config: { cache_in_latent_loop: SWITCHES.cache_in_latent_loop },
+  },
+  training_kwargs: TRAINING,
+} as const;
+
+const DISTILL = {
+  target: oneOf("models/distill.ts"),
+  start: oneOf("cot", "none"),
+  model_kwargs: {
+    ...BACKBONE,
+    distill_config: {
+      n_latents: integer(1),
+      distill_proj: boolean,
+      proj_layer_norm: boolean,
+      distill_loss_div_std: boolean,
+      include_last_cot: boolean,
+      alpha: number({ from: 0 }),
+      beta: number({ from: 0 }),
+      gamma: number({ from: 0 }),
+      label_pads: SWITCHES.label_pads,
+      supervise_transition: SWITCHES.supervise_transition,
+      position_ids: SWITCHES.position_ids,
+    },
+    latent_generation_config: { cache_in_latent_loop: SWITCHES.cache_in_latent_loop },
+  },
+  training_kwargs: TRAINING,
+} as const;
+
+const CODI = {
+  target: oneOf("models/codi.ts"),
+  start: oneOf("cot", "none"),
+  model_kwargs: {
+    ...BACKBONE,
+    codi_config: {
+      num_latent: integer(1),
+      use_prj: boolean,
+      prj_dim: either(integer(1), nothing),
+      prj_no_ln: boolean,
+      include_last_cot: boolean,
+      distill_loss_div_std: boolean,
+      distill_loss_factor: number({ from: 0 }),
+      ref_loss_factor: number({ from: 0 }),
+    },
   },
   training_kwargs: TRAINING,
 } as const;
@@ -134,6 +231,10 @@ const COLAR = {
 export const SCHEMAS = {
   "models/cot.ts": { ...COMMON, ...DATA, model: COT },
   "models/colar.ts": { ...COMMON, ...DATA, model: COLAR },
+  "models/distill.ts": { ...COMMON, ...DATA, model: DISTILL },
+  "models/codi.ts": { ...COMMON, ...DATA, model: CODI },
+  "models/icot.ts": { ...COMMON, ...DATA, model: ICOT },
+  "models/coconut.ts": { ...COMMON, ...DATA, model: COCONUT },
 } as const;
 
 /** What CoT's constructor is given. */
@@ -142,9 +243,27 @@ export type CotConfig = Infer<typeof COT>;
 /** What CoLaR's constructor is given. */
 export type ColarConfig = Infer<typeof COLAR>;
 
+/** What iCoT's constructor is given. */
+export type IcotConfig = Infer<typeof ICOT>;
+
+/** What Coconut's constructor is given. */
+export type CoconutConfig = Infer<typeof COCONUT>;
+
+/** What Distill's constructor is given. */
+export type DistillConfig = Infer<typeof DISTILL>;
+
+/** What CODI's constructor is given. */
+export type CodiConfig = Infer<typeof CODI>;
+
 /** A run's configuration with every switch resolved; `model.target` tells the models apart. */
 export type Config = Infer<typeof COMMON> & Infer<typeof DATA> & {
-  readonly model: CotConfig | ColarConfig;
+  readonly model:
+    | CotConfig
+    | ColarConfig
+    | IcotConfig
+    | CoconutConfig
+    | DistillConfig
+    | CodiConfig;
 };
 
 /** Keys of the published configuration that are none here, and what to do instead. */

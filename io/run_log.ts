@@ -89,7 +89,7 @@ export async function openRunLog(options: RunLogOptions): Promise<RunLog> {
     const events = files.use(new EventFile(folder, { now, resumeAt }));
     return new FolderLog(folder, lines, steps, events, now, files.move());
   } catch (error) {
-    throw unwritable(folder, error);
+    throw unwritable(folder, error, resume !== undefined);
   }
 }
 
@@ -262,8 +262,10 @@ function randomDigits(): string {
   return crypto.getRandomValues(new Uint8Array(3)).toHex();
 }
 
-function unwritable(folder: string, error: unknown): RangeError {
-  const next = "name a folder that can be written with --workspace_path, or add --no_log";
+function unwritable(folder: string, error: unknown, isResumed = false): RangeError {
+  const next = isResumed
+    ? "what was written before is whole; free disk space or allow writing there"
+    : "name a folder that can be written with --workspace_path, or add --no_log";
   return new RangeError(`cannot write logs in ${quote(folder)}: ${reasonOf(error)}; ${next}`, {
     cause: error,
   });

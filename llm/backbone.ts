@@ -13,7 +13,7 @@ export interface ForwardOptions {
   readonly cache?: KvCache;
   /** Keep what enters each layer. @default {false} */
   readonly hiddenStates?: boolean;
-  /** Keep only each block's output and recompute the inside in backward. @default {false} */
+  /** Keep only each block's output and recompute the inside in backward. @default {the backbone's} */
   readonly checkpoint?: boolean;
 }
 
@@ -43,6 +43,8 @@ export interface Backbone {
   readonly maxPositions: number;
   /** Low-rank updates in use. */
   adapter: Adapter | undefined;
+  /** Whether passes that say nothing about it keep only each block's output, and recompute the inside in backward. */
+  checkpointsBlocks: boolean;
   /** Token embedding table, [V, D]. */
   readonly embeddings: Tensor;
   /** Table of the output head, [V, D]; the embedding table when tied. */
@@ -59,4 +61,22 @@ export interface LinearModule {
   readonly name: string;
   readonly numOutputs: number;
   readonly numInputs: number;
+}
+
+/**
+ * Whether a pass recomputes its blocks in backward.
+ * @throws {TypeError} when it extends a cache that is trained through: a recomputed block would append twice.
+ */
+export function recomputesBlocks(
+  { checkpointsBlocks }: Pick<Backbone, "checkpointsBlocks">,
+  g: Graph,
+  { cache, checkpoint = checkpointsBlocks }: ForwardOptions,
+): boolean {
+  if (checkpoint && cache && g.training) {
+    throw new TypeError(
+      "a pass that is trained through a key/value cache cannot be recomputed, its blocks would append twice; " +
+        "set activation_checkpointing=False",
+    );
+  }
+  return checkpoint;
 }

@@ -38,6 +38,8 @@ export interface GenerateOptions {
   };
   /** Recorded uniform numbers in [0, 1) instead: [row][token]. */
   readonly uniforms?: readonly ArrayLike<number>[];
+  /** Return log-probabilities under the whole distribution too: costs a small read per token. @default {false} */
+  readonly fullLogProbs?: boolean;
   /** Return each step's logits: for tests, costs a read per token. @default {false} */
   readonly keepLogits?: boolean;
 }
@@ -48,6 +50,8 @@ export interface Generated {
   readonly ids: number[];
   /** Log-probability of each id under the distribution it was drawn from. */
   readonly logProbs: number[];
+  /** With `fullLogProbs`: the same at temperature 1, nothing filtered or suppressed. */
+  readonly fullLogProbs?: number[];
   /** With `keepLogits`: the logits that each id was chosen from, [V]. */
   readonly logits?: Float32Array[];
 }
@@ -73,6 +77,7 @@ export async function generate(
   const results: Generated[] = rows.map(() => ({
     ids: [],
     logProbs: [],
+    ...(options.fullLogProbs ? { fullLogProbs: [] } : {}),
     ...(options.keepLogits ? { logits: [] } : {}),
   }));
   const ends = new Set(options.eosIds);
@@ -90,6 +95,7 @@ export async function generate(
       steps.push({
         ids: gpu.readback(step.tokens),
         logProbs: gpu.readback(step.logProb),
+        fullLogProbs: options.fullLogProbs ? gpu.readback(step.fullLogProb) : undefined,
         logits: options.keepLogits ? gpu.readback(step.logits) : undefined,
       });
       if (isLast) break;
@@ -99,17 +105,19 @@ export async function generate(
     }
     gpu.submit();
     for (const step of steps) {
-      const ids = await step.ids.data();
-      const logProbs = await step.logProbs.data();
-      const logits = await step.logits?.data() as Float32Array | undefined;
+      const [ids, logProbs, fullLogProbs, logits] = await Promise.all(
+        [step.ids, step.logProbs, step.fullLogProbs, step.logits].map((read) => read?.data()),
+      );
       active.forEach((i, b) => {
         const result = results[i];
         if (ends.has(result.ids.at(-1) ?? -1)) return; // ended within this chunk
-        result.ids.push(ids[b]);
-        result.logProbs.push(logProbs[b]);
+        result.ids.push(ids![b]);
+        result.logProbs.push(logProbs![b]);
+        if (fullLogProbs) result.fullLogProbs!.push(fullLogProbs[b]);
         if (!logits) return;
-        const stride = logits.length / active.length;
-        result.logits!.push(logits.slice(b * stride, b * stride + model.head.shape[0]));
+        const begin = b * logits.length / active.length;
+        const row = logits.slice(begin, begin + model.head.shape[0]);
+        result.logits!.push(row as Float32Array);
       });
     }
     done += count;

@@ -15,9 +15,17 @@ import { gelu } from "../ops/gelu.ts";
 import { layerNorm } from "../ops/layer_norm.ts";
 import { linear } from "../ops/linear.ts";
 import { splitColumns } from "../ops/split_columns.ts";
-import type { Adapter, Backbone, ForwardOptions, ForwardResult, LinearModule } from "./backbone.ts";
+import {
+  type Adapter,
+  type Backbone,
+  type ForwardOptions,
+  type ForwardResult,
+  type LinearModule,
+  recomputesBlocks,
+} from "./backbone.ts";
 import type { Gpt2Config } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
+import { checkPositions } from "./positions.ts";
 import type { Tokens } from "./tokens.ts";
 import type { TensorSpec, Weights } from "./weights.ts";
 
@@ -51,6 +59,7 @@ export function gpt2Tensors(config: Gpt2Config): TensorSpec[] {
 /** A GPT-2 model on the device. */
 export class Gpt2 implements Backbone {
   adapter: Adapter | undefined;
+  checkpointsBlocks = false;
   readonly hiddenSize: number;
   readonly numLayers: number;
   readonly kvWidth: number;
@@ -84,13 +93,11 @@ export class Gpt2 implements Backbone {
     g: Graph,
     inputsEmbeds: Tensor, // [N, D]
     tokens: Tokens,
-    { cache, hiddenStates = false, checkpoint: recompute = false }: ForwardOptions = {},
+    options: ForwardOptions = {},
   ): ForwardResult {
-    if (recompute && cache && g.training) {
-      throw new TypeError(
-        "checkpoint and cache exclude each other: a recomputed block appends twice",
-      );
-    }
+    const { cache, hiddenStates = false } = options;
+    const recompute = recomputesBlocks(this, g, options);
+    checkPositions(this, tokens);
     const states: Tensor[] = [];
     const positions = embedding(g, this.weights.get("wpe.weight"), tokens.positions); // [N, D]
     let x = add(g, inputsEmbeds, positions);

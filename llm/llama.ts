@@ -14,9 +14,17 @@ import { linear } from "../ops/linear.ts";
 import { rmsNorm } from "../ops/rms_norm.ts";
 import { rope } from "../ops/rope.ts";
 import { swiglu } from "../ops/swiglu.ts";
-import type { Adapter, Backbone, ForwardOptions, ForwardResult, LinearModule } from "./backbone.ts";
+import {
+  type Adapter,
+  type Backbone,
+  type ForwardOptions,
+  type ForwardResult,
+  type LinearModule,
+  recomputesBlocks,
+} from "./backbone.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
+import { checkPositions } from "./positions.ts";
 import { RotaryTables } from "./rotary.ts";
 import type { Tokens } from "./tokens.ts";
 import type { TensorSpec, Weights } from "./weights.ts";
@@ -51,6 +59,7 @@ export function llamaTensors(config: LlamaConfig): TensorSpec[] {
 /** A Llama or Qwen2 model on the device. */
 export class Llama implements Backbone {
   adapter: Adapter | undefined;
+  checkpointsBlocks = false;
   readonly hiddenSize: number;
   readonly numLayers: number;
   readonly kvWidth: number;
@@ -91,13 +100,11 @@ export class Llama implements Backbone {
     g: Graph,
     inputsEmbeds: Tensor, // [N, D]
     tokens: Tokens,
-    { cache, hiddenStates = false, checkpoint: recompute = false }: ForwardOptions = {},
+    options: ForwardOptions = {},
   ): ForwardResult {
-    if (recompute && cache && g.training) {
-      throw new TypeError(
-        "checkpoint and cache exclude each other: a recomputed block appends twice",
-      );
-    }
+    const { cache, hiddenStates = false } = options;
+    const recompute = recomputesBlocks(this, g, options);
+    checkPositions(this, tokens);
     this.#rotary.cover(tokens.positions);
     const states: Tensor[] = [];
     let x = inputsEmbeds;

@@ -20,8 +20,8 @@ export interface LoraConfig {
   readonly r: number;
   /** Scale is lora_alpha / r. */
   readonly lora_alpha: number;
-  /** Last parts of module names; PEFT's defaults for the architecture when absent. */
-  readonly target_modules?: readonly string[];
+  /** Last parts of module names, or `all-linear` for every one; PEFT's defaults for the architecture when absent. */
+  readonly target_modules?: readonly string[] | "all-linear";
 }
 
 /** PEFT's default targets by model_type. */
@@ -118,8 +118,9 @@ export function mergedWeight(g: Graph, weight: Tensor, { a, b, scale }: Lora): T
 
 function targetModules(
   modules: readonly LinearModule[],
-  targets: readonly string[],
+  targets: readonly string[] | "all-linear",
 ): LinearModule[] {
+  if (targets === "all-linear") return [...modules];
   const last = (name: string) => name.slice(name.lastIndexOf(".") + 1);
   for (const target of targets) {
     if (!modules.some(({ name }) => last(name) === target)) {

@@ -21,19 +21,11 @@ export class RotaryTables {
     this.#scope = gpu.scope();
   }
 
-  /**
-   * Makes sure that every position has its row.
-   * @throws {RangeError} for a position beyond the model's `max_position_embeddings`.
-   */
+  /** Makes sure that every position, each below the model's `max_position_embeddings`, has its row. */
   cover(positions: Uint32Array): void {
     let last = 0;
     for (const p of positions) last = Math.max(last, p);
     if (last < this.#numPositions) return;
-    if (last >= this.maxPositions) {
-      throw new RangeError(
-        `position ${last} is beyond the model's max_position_embeddings ${this.maxPositions}: use shorter rows`,
-      );
-    }
     const wanted = Math.min(this.maxPositions, Math.max(512, 2 * last));
     const { cos, sin }: RopeTables = ropeTables({ ...this.config, maxPositions: wanted });
     const shape = [wanted, this.config.headDim / 2];

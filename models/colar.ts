@@ -1,6 +1,6 @@
 /**
  * CoLaR, supervised stage and thinking: steps are compressed by a factor c into latents, which the model predicts
- * instead of writing text.
+ * instead of writing text. How reinforcement samples it is in colar_policy.ts.
  *
  *   c ~ U{1..max} once a batch;  row  [question (Thinking speed: c)] [groups of ### steps] [### Answer:a eos]
  *   group    e_j = sum of its token embeddings / (sqrt(their number) + 1e-5);  its label: one of its tokens, drawn
@@ -36,6 +36,7 @@ import { mse } from "../ops/mse.ts";
 import { type ColarBatch, type LatentPlace, layBatch } from "./colar_batch.ts";
 import { type BatchDraws, batchDraws } from "./colar_draws.ts";
 import type { ColarOptions } from "./colar_options.ts";
+import { ColarPolicy } from "./colar_policy.ts";
 import { thinkingSpeeds } from "./compression.ts";
 import { embedsStd } from "./embeds_std.ts";
 import { languageLoss } from "./language_loss.ts";
@@ -73,6 +74,7 @@ export class Colar implements Method {
   readonly head: LatentHead;
   readonly parameters: readonly TrainedTensor[];
   readonly options: ColarOptions;
+  readonly policy: ColarPolicy | undefined;
   #trained: Trained;
 
   /** @param embedsStd scale of the token embeddings */
@@ -92,6 +94,7 @@ export class Colar implements Method {
       seed,
     });
     this.parameters = [...this.#trained.parameters, ...this.head.parameters];
+    this.policy = options.do_rl ? new ColarPolicy(this) : undefined;
   }
 
   loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Supervised {

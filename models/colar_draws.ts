@@ -28,7 +28,7 @@ export interface DrawOptions {
  * @param hiddenSize D
  */
 export function batchDraws(
-  { seed, step }: TrainDraw,
+  { seed, step }: Pick<TrainDraw, "seed" | "step">,
   { max_compression_factor, replace_r_with_auto_prob }: DrawOptions,
   hiddenSize: number,
 ): BatchDraws {

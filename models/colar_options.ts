@@ -24,9 +24,19 @@ export interface LatentCotOptions {
 /** How it thinks. */
 export interface LatentGenerationOptions {
   readonly max_n_latent_forward: number;
+  readonly n_latent_forward: number | null;
   readonly compression_factor: number | string | readonly (number | "auto")[];
   readonly latent_temperature: number;
   readonly eol_temperature: number;
+}
+
+/** What reinforcement draws, and which log-probabilities its loss is made of. */
+export interface ReinforcementOptions {
+  readonly use_latent_loss: boolean;
+  readonly use_answer_loss: boolean;
+  readonly continue_decisions: boolean;
+  readonly latent_logprob: "mean" | "sum";
+  readonly random_speed_in_group: boolean;
 }
 
 /** All options, every switch resolved. */
@@ -40,4 +50,6 @@ export interface ColarOptions extends TrainingOptions {
     readonly lp_deterministic: boolean;
   };
   readonly answer_generation_config: AnswerGeneration;
+  readonly do_rl: boolean;
+  readonly rl_config: ReinforcementOptions;
 }

@@ -13,16 +13,15 @@
  * without steps has two separators (`empty_steps`). #L counts the tokens exactly (`reasoning_length`). Answers are drawn
  * without top-k and never hold [PAD] (`top_k`, `pad_in_answer`); draws are keyed by question and position.
  */
-import { Graph } from "../autograd/tape.ts";
-import { reasoningLength, type ReasoningTokens, reasoningTokens } from "../data/answer.ts";
+import type { Graph } from "../autograd/tape.ts";
+import { reasoningTokens } from "../data/answer.ts";
 import { answerIds, cotStepsIds, promptIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
-import { generate } from "../llm/generate.ts";
 import { packRows } from "../llm/tokens.ts";
 import { embedding } from "../ops/embedding.ts";
-import { type AnswerGeneration, answerOptions } from "./answering.ts";
+import type { AnswerGeneration } from "./answering.ts";
 import { IGNORED, languageLoss } from "./language_loss.ts";
 import type {
   Answer,
@@ -33,7 +32,7 @@ import type {
   MethodContext,
   Question,
 } from "./method.ts";
-import { prefill } from "./prefill.ts";
+import { textGenerate, type TextWriter } from "./text_generate.ts";
 import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } from "./trained.ts";
 
 /** What CoT is built from: `model.model_kwargs` of the configuration. */
@@ -58,18 +57,23 @@ export class Cot implements Method {
   readonly backbone: Backbone;
   readonly tokenizer: Tokenizer;
   readonly speeds = [1];
-  #context: MethodContext<CotOptions>;
+  #options: CotOptions;
   #trained: Trained;
-  #tokens: ReasoningTokens;
+  #writer: TextWriter;
 
-  constructor(context: MethodContext<CotOptions>) {
-    const { backbone, tokenizer, options, seed } = context;
+  constructor({ backbone, tokenizer, options, reasoningLength, seed }: MethodContext<CotOptions>) {
     checkVocabulary(backbone, tokenizer);
     this.backbone = backbone;
     this.tokenizer = tokenizer;
-    this.#context = context;
+    this.#options = options;
     this.#trained = trainBackbone(backbone, options, seed);
-    this.#tokens = reasoningTokens(tokenizer);
+    this.#writer = {
+      backbone,
+      tokenizer,
+      generation: options.answer_generation_config,
+      reasoningLength,
+      reasoningTokens: reasoningTokens(tokenizer),
+    };
   }
 
   get parameters(): Trained["parameters"] {
@@ -95,7 +99,7 @@ export class Cot implements Method {
   batch(rows: readonly QsaRow[]): CotBatch {
     if (rows.length === 0) throw new RangeError("cot: a batch needs at least one row");
     const { tokenizer } = this;
-    const profile = this.#context.options.empty_steps === "as-released" ? "released" : "corrected";
+    const profile = this.#options.empty_steps === "as-released" ? "released" : "corrected";
     const steps = rows.map((row) => cotStepsIds(tokenizer, row.steps, profile));
     const longest = Math.max(...steps.map(({ length }) => length));
     const [ids, labels, visible] = [[] as number[], [] as number[], [] as number[][]];
@@ -110,28 +114,10 @@ export class Cot implements Method {
     return { ids: Uint32Array.from(ids), labels: Int32Array.from(labels), visible };
   }
 
-  async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
-    if (questions.length === 0) return [];
-    const { backbone, tokenizer } = this;
-    const { answer_generation_config: config } = this.#context.options;
-    using scope = backbone.weights.gpu.scope();
-    const g = new Graph(backbone.weights.gpu, scope, { training: false });
+  answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
+    const { tokenizer } = this;
     const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
-    const { cache, rows, last } = prefill(g, backbone, prompts, config.max_new_tokens);
-    const texts = await generate(
-      backbone,
-      cache,
-      rows,
-      last,
-      answerOptions(config, tokenizer, questions, options),
-    );
-    const width = Math.max(...texts.map(({ ids }) => ids.length));
-    const profile = this.#context.reasoningLength === "exact" ? "corrected" : "released";
-    return texts.map(({ ids }) => ({
-      output: tokenizer.decode(ids),
-      ids,
-      reasoningLength: reasoningLength(ids, this.#tokens, profile, width),
-    }));
+    return textGenerate(this.#writer, questions, prompts, options);
   }
 
   [Symbol.dispose](): void {

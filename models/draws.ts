@@ -22,6 +22,14 @@ export const STREAMS = {
   stop: 0x10006,
   /** Tokens of an answer: (question, token). */
   answer: 0x10007,
+  /** Thinking speed of a rollout: (sample of the run, 0). */
+  rolloutSpeed: 0x10020,
+  /** Noise of the latents in a rollout: (sample of the run, latent). */
+  rolloutLatent: 0x10021,
+  /** The decision to stop thinking in a rollout: (sample of the run, latent). */
+  rolloutStop: 0x10022,
+  /** Tokens of a rollout's answer: (sample of the run, token). */
+  rolloutAnswer: 0x10023,
   /** Initial values of a module's layers, one stream a tensor from here on: (row, 0). */
   initial: 0x20000,
 } as const;

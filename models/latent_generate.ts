@@ -12,8 +12,8 @@ import { generate, type GenerateOptions } from "../llm/generate.ts";
 import { embedding } from "../ops/embedding.ts";
 import { type AnswerGeneration, answerOptions, isGreedy } from "./answering.ts";
 import type { LatentHead } from "./latent_head.ts";
-import type { Answer, AnswerOptions, Question } from "./method.ts";
-import { prefill } from "./prefill.ts";
+import type { Answer, AnswerOptions, Question, ThinkingSpeed } from "./method.ts";
+import { sharedPrefill } from "./shared_prefill.ts";
 import { keyedDraws, think, type ThinkingDraws, type Thought } from "./thinking.ts";
 
 /** What thinks: a model with its latent head. */
@@ -26,6 +26,7 @@ export interface Thinker {
   readonly options: {
     readonly latent_generation_config: {
       readonly max_n_latent_forward: number;
+      readonly n_latent_forward: number | null;
       readonly latent_temperature: number;
       readonly eol_temperature: number;
     };
@@ -43,13 +44,17 @@ export interface AnswerDraws {
 export interface LatentAnswerOptions extends AnswerOptions {
   /** Draws instead of those that (seed, question, position) key. */
   readonly recorded?: AnswerDraws;
-  /** Return every latent. */
+  /** Thinking speed of each question, instead of `speed` for all. */
+  readonly speeds?: readonly ThinkingSpeed[];
+  /** Return every latent, and the log-probability of every token. */
   readonly trace?: boolean;
 }
 
 /** An answer with the thinking before it. */
 export interface LatentAnswer extends Answer {
   readonly thought: Thought;
+  /** With `trace`: of each id, under the whole distribution at temperature 1. */
+  readonly logProbs: readonly number[];
 }
 
 /**
@@ -66,14 +71,18 @@ export async function latentGenerate(
   const { latent_generation_config: latent, answer_generation_config: text } = thinker.options;
   using scope = backbone.weights.gpu.scope();
   const g = new Graph(backbone.weights.gpu, scope, { training: false });
-  const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
-  const room = latent.max_n_latent_forward + 1 + text.max_new_tokens;
-  const prefilled = prefill(g, backbone, prompts, room);
+  const prompts = questions.map(({ question }, i) =>
+    promptIds(tokenizer, question, options.speeds?.[i] ?? options.speed)
+  );
+  const maxLatents = latent.n_latent_forward ?? latent.max_n_latent_forward;
+  const room = maxLatents + 1 + text.max_new_tokens;
+  const prefilled = sharedPrefill(g, backbone, prompts, room);
   const questionIds = questions.map(({ id }) => id);
   const draws = options.recorded?.thinking ??
     keyedDraws(backbone.hiddenSize, options.seed, questionIds);
   const thoughts = await think(backbone, head, prefilled, {
-    maxLatents: latent.max_n_latent_forward,
+    maxLatents,
+    isFixed: latent.n_latent_forward !== null,
     separatorId: tokenizer.separatorId,
     embedsStd,
     latentTemperature: latent.latent_temperature,
@@ -89,11 +98,13 @@ export async function latentGenerate(
   const texts = await generate(backbone, cache, rows, last, {
     ...answerOptions(text, tokenizer, questions, options),
     ...options.recorded?.text,
+    fullLogProbs: options.trace,
   });
-  return texts.map(({ ids }, i) => ({
+  return texts.map(({ ids, fullLogProbs = [] }, i) => ({
     output: tokenizer.decode(ids),
     ids,
     reasoningLength: thoughts[i].numLatents,
     thought: thoughts[i],
+    logProbs: fullLogProbs,
   }));
 }

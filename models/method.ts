@@ -20,11 +20,18 @@ export interface TrainedTensor {
   readonly tensor: Tensor;
 }
 
-/** Keys of a training step's random numbers: every draw is a function of these and of the row, and of nothing else. */
+/**
+ * Where training stands. Seed and step key its random numbers: every draw is a function of these and of the row, and of
+ * nothing else.
+ */
 export interface TrainDraw {
   readonly seed: number;
   /** Batches seen so far, over the whole run. */
   readonly step: number;
+  /** Epochs done. */
+  readonly epoch: number;
+  /** Share of the run's optimizer steps that are done, from 0 to below 1. */
+  readonly progress: number;
 }
 
 /** Losses of one batch, on the device: nothing has been read back. */
@@ -62,6 +69,40 @@ export interface Answer {
   readonly reasoningLength: number;
 }
 
+/** Keys of the random numbers of samples. */
+export interface SampleDraw {
+  readonly seed: number;
+  /** A number for each sample that no other sample of the run has. */
+  readonly sampleIds: readonly number[];
+}
+
+/** One sampled answer; a method keeps with it what it needs to compute its log-probabilities again. */
+export interface Rollout {
+  readonly answer: Answer;
+  /** Log-probabilities by part, as drawn; absent where they must be computed anew. */
+  readonly logProbs?: Readonly<Record<string, Float32Array>>;
+}
+
+/** Log-probabilities of rollouts, on the device. */
+export interface PolicyLogProbs {
+  /** By part: [N] numbers, rollouts laid end to end, and how many are each rollout's. */
+  readonly parts: Readonly<
+    Record<string, { readonly logProbs: Tensor; readonly lengths: readonly number[] }>
+  >;
+  /** Tokens and latents that the backbone computed. */
+  readonly numTokens: number;
+}
+
+/** What reinforcement asks of a method: samples, and the log-probabilities of their parts. */
+export interface Policy {
+  /** What a loss is made of each: `latent`, `answer`, ... */
+  readonly parts: readonly string[];
+  /** Samples an answer to each question; a question may be there several times. */
+  rollout(questions: readonly string[], draw: SampleDraw): Promise<Rollout[]>;
+  /** Log-probabilities under the parameters as they are, recorded on `g`. */
+  logProbs(g: Graph, rollouts: readonly Rollout[]): PolicyLogProbs;
+}
+
 /** A method, built on a backbone. */
 export interface Method extends Disposable {
   readonly backbone: Backbone;
@@ -70,6 +111,8 @@ export interface Method extends Disposable {
   readonly parameters: readonly TrainedTensor[];
   /** Speeds that validation and test report; the first is monitored. */
   readonly speeds: readonly ThinkingSpeed[];
+  /** How it samples, where it is built to be reinforced. */
+  readonly policy?: Policy;
   /** Losses of one batch of rows, recorded on `g`. */
   loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Losses;
   /** Answers questions, in their order. */

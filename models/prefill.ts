@@ -3,6 +3,7 @@ import type { Graph } from "../autograd/tape.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { KvCache } from "../llm/kv_cache.ts";
+import { checkRoom } from "../llm/positions.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 
@@ -18,16 +19,31 @@ export interface Prefilled {
 /**
  * Computes prompts and keeps their keys and values.
  * @param prompts token ids of each row, at least one
- * @param room tokens and latents that each row may grow by
+ * @param room tokens and latents that each row may grow by: one number for each, or one for all
+ * @param positions of each row's tokens, where they do not count the row's tokens from 0
+ * @throws {TooLongError} for a prompt that the model cannot place with all that may follow.
  */
 export function prefill(
   g: Graph,
   backbone: Backbone,
   prompts: readonly (readonly number[])[],
-  room: number,
+  room: number | readonly number[],
+  positions?: readonly (ArrayLike<number> | undefined)[],
 ): Prefilled {
-  const cache = new KvCache(g.scope, backbone, prompts.map(({ length }) => length + room));
-  const tokens = cache.extend(g.scope, prompts.map(({ length }, row) => ({ row, length })));
+  const growth = (row: number) => typeof room === "number" ? room : room[row];
+  checkRoom(
+    backbone,
+    prompts.map(({ length }, row) => ({
+      length,
+      last: positions?.[row]?.[length - 1] ?? length - 1,
+      room: growth(row),
+    })),
+  );
+  const cache = new KvCache(g.scope, backbone, prompts.map(({ length }, b) => length + growth(b)));
+  const tokens = cache.extend(
+    g.scope,
+    prompts.map(({ length }, row) => ({ row, length, positions: positions?.[row] })),
+  );
   const x = embedding(g, backbone.embeddings, Uint32Array.from(prompts.flat()));
   const { hidden } = backbone.forward(g, x, tokens, { cache });
   const ends = tokens.offsets.slice(1).map((end) => end - 1);

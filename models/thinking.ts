@@ -1,6 +1,7 @@
 /**
  * The latent loop: a hidden state gives a Gaussian, its sample times embeds_std is the next input embedding, one cached
- * forward pass gives the next hidden state; a row stops when the next token drawn from it is `###`.
+ * forward pass gives the next hidden state; a row stops when the next token drawn from it is `###`, or after a fixed
+ * number of latents.
  *
  * Several latents are recorded before anything is read, because an awaited read costs 10 ms. What a row computes in
  * such a chunk after it stopped is forgotten: its cache is cut back to the latent that stopped it, and it leaves the
@@ -33,6 +34,8 @@ export interface ThinkingDraws {
 /** How to think. */
 export interface ThinkingOptions {
   readonly maxLatents: number;
+  /** True: exactly `maxLatents`, without a decision. @default {false} */
+  readonly isFixed?: boolean;
   readonly separatorId: number;
   /** Scale of the embeddings, in whose units the head predicts. */
   readonly embedsStd: number;
@@ -61,7 +64,7 @@ export interface Latent {
 export interface Thought {
   /** #L: latents fed, at least 1. */
   readonly numLatents: number;
-  /** Whether `###` was drawn rather than the limit reached. */
+  /** Whether `###` was drawn rather than the limit reached or the number fixed. */
   readonly stopped: boolean;
   /** With `trace`, the latents. */
   readonly latents: readonly Latent[];
@@ -70,11 +73,15 @@ export interface Thought {
 /** Latents recorded between two reads; a row that stops inside wastes the rest. */
 const LATENTS_PER_READ = 4;
 
-/** Numbers keyed by (seed, question, latent): they do not depend on the batch. */
+/**
+ * Numbers keyed by (seed, question, latent): they do not depend on the batch.
+ * @param streams of the latents' noise and of the decisions
+ */
 export function keyedDraws(
   hiddenSize: number,
   seed: number,
   questionIds: readonly number[],
+  streams: { readonly latent: number; readonly stop: number } = STREAMS,
 ): ThinkingDraws {
   const keys = (g: Graph, rows: readonly number[], latent: number) => {
     const words = rows.flatMap((row) => [questionIds[row], latent]);
@@ -82,11 +89,11 @@ export function keyedDraws(
   };
   return {
     eps: (g, rows, latent) => {
-      const draw = { seed, stream: STREAMS.latent, rows: keys(g, rows, latent) };
+      const draw = { seed, stream: streams.latent, rows: keys(g, rows, latent) };
       return normals(g, [rows.length, hiddenSize], draw);
     },
     stop: (g, rows, latent) =>
-      uniforms(g, { seed, stream: STREAMS.stop, rows: keys(g, rows, latent) }),
+      uniforms(g, { seed, stream: streams.stop, rows: keys(g, rows, latent) }),
   };
 }
 
@@ -115,21 +122,22 @@ export async function think(
       const latent = nextLatent(g, head, hidden, active, done + t, options);
       const tokens = cache.extend(chunk, active.map((i) => ({ row: rows[i], length: 1 })));
       hidden = backbone.forward(g, latent.embeds, tokens, { cache }).hidden;
-      const next = decide(g, backbone, hidden, active, done + t, options);
+      const next = options.isFixed
+        ? undefined
+        : decide(g, backbone, hidden, active, done + t, options);
       steps.push({
-        next: gpu.readback(next),
+        next: next && gpu.readback(next),
         trace: options.trace ? readLatent(g, backbone, latent, hidden, options) : undefined,
       });
     }
     gpu.submit();
     for (const { next, trace } of steps) {
-      const ids = await next.data();
-      const latents = await trace?.();
+      const [ids, latents] = await Promise.all([next?.data(), trace?.()]);
       active.forEach((i, b) => {
         const thought = thoughts[i];
         if (thought.stopped) return; // within this chunk
         thought.numLatents++;
-        thought.stopped = ids[b] === options.separatorId;
+        thought.stopped = ids?.[b] === options.separatorId;
         if (latents) thought.latents.push(latents[b]);
       });
     }
@@ -148,7 +156,7 @@ export async function think(
 }
 
 interface Step {
-  readonly next: { data(): Promise<ArrayLike<number>> };
+  readonly next: { data(): Promise<ArrayLike<number>> } | undefined;
   readonly trace: (() => Promise<Latent[]>) | undefined;
 }
 

@@ -16,7 +16,7 @@ export interface TrainingOptions {
   readonly lora_config: {
     readonly r: number;
     readonly lora_alpha: number;
-    readonly target_modules: readonly string[] | null;
+    readonly target_modules: readonly string[] | "all-linear" | null;
   };
   readonly freeze_embeddings: boolean;
 }

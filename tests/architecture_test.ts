@@ -20,7 +20,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   io: ["llm", "ops", "autograd", "gpu"], // it opens devices, loads models and measures
   data: ["llm", "gpu", "io"],
 };
-const METHODS = ["cot", "icot", "coconut", "distill", "colar"].map((m) => `models/${m}.ts`);
+const METHODS = ["cot", "icot", "coconut", "distill", "codi", "colar"].map((m) => `models/${m}.ts`);
 const SYSTEM = /^(?:node:|npm:)?(?:fs|process|os|child_process)(?:\/|$)/;
 
 const folderOf = (path: string) => path.includes("/") ? path.split("/")[0] : "";

@@ -60,6 +60,12 @@ export class GoldenCase {
     return data;
   }
 
+  /** Recorded numbers of either type: some masks are float. */
+  numbers(name: string): Float32Array | Int32Array {
+    const isFloat = this.#tensor(name).data instanceof Float32Array;
+    return isFloat ? this.floats(name) : this.ints(name);
+  }
+
   /** Recorded whole numbers; reading counts as used. */
   ints(name: string): Int32Array {
     const { data } = this.#tensor(name);

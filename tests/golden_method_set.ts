@@ -1,19 +1,34 @@
 /** A set of golden method cases: its model, its rows, and the methods built as a case's config says. */
 import assert from "node:assert/strict";
 import type { QsaRow } from "../data/qsa.ts";
-import type { Graph } from "../autograd/tape.ts";
+import { Graph } from "../autograd/tape.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { loadModel } from "../io/load_model.ts";
 import type { LoadedTensor } from "../io/safetensors.ts";
 import type { Tokenizer } from "../io/tokenizer.ts";
 import { Colar } from "../models/colar.ts";
+import type { AnswerDraws } from "../models/latent_generate.ts";
 import type { ColarOptions } from "../models/colar_options.ts";
 import type { BatchDraws } from "../models/colar_draws.ts";
 import { Cot, type CotOptions } from "../models/cot.ts";
-import type { Method, ThinkingSpeed } from "../models/method.ts";
+import type { Losses, Method, ThinkingSpeed } from "../models/method.ts";
 import { addPadRow } from "../models/vocabulary.ts";
-import type { GoldenCase } from "./golden_case.ts";
+import { AdamW } from "../training/adamw.ts";
+import type { GoldenCase, Tolerance } from "./golden_case.ts";
+
+/** The suggested tolerances of the sets' README: relative norms, and for losses |a - b| <= 1e-5 |b|. */
+export const HIDDEN: Tolerance = { abs: Infinity, rel: 1e-4 };
+/** Latents of a rollout. */
+export const LATENTS: Tolerance = { abs: Infinity, rel: 3e-4 };
+/** Log-probabilities. */
+export const LOG_PROBS: Tolerance = { abs: 1e-4, rel: Infinity };
+/** Losses, relative. */
+export const LOSS = 1e-5;
+/** Gradients, of their norm. */
+export const GRADIENT = 1e-4;
+/** Parameters after training steps, of the distance moved. */
+export const MOVED = 1e-3;
 
 /** One case with all that its set provides. */
 export class MethodSet {
@@ -53,17 +68,19 @@ export class MethodSet {
   }
 
   /** Answers all rows with the recorded draws. */
-  respond(
-    method: Colar,
-    speed: ThinkingSpeed,
-    greedy: boolean,
-    [, N, D]: readonly number[],
-  ) {
-    const { golden } = this;
+  respond(method: Colar, speed: ThinkingSpeed, greedy: boolean) {
     const questions = this.rows.map(({ question }, id) => ({ id, question }));
-    const [eps, stop, text] = greedy ? [] : ["eps", "stop_uniforms", "answer_uniforms"]
+    const recorded = greedy ? undefined : this.recordedDraws();
+    return method.respond(questions, { speed, greedy, seed: 0 }, recorded, true);
+  }
+
+  /** The recorded draws of thinking and answers, for rows of the case's batch. */
+  recordedDraws(): AnswerDraws {
+    const { golden } = this;
+    const [B, N, D] = golden.shape("eps");
+    const [eps, stop, text] = ["eps", "stop_uniforms", "answer_uniforms"]
       .map((name) => golden.floats(name));
-    const width = greedy ? 0 : golden.shape("answer_uniforms")[1];
+    const width = golden.shape("answer_uniforms")[1];
     const pick = (
       g: Graph,
       from: Float32Array,
@@ -75,15 +92,17 @@ export class MethodSet {
       const shape = dim === 1 ? [rows.length] : [rows.length, dim];
       return g.scope.upload(Float32Array.from(parts.flat()), shape);
     };
-    const uniforms = text &&
-      questions.map((_, b) => text.subarray(b * width, (b + 1) * width));
-    return method.respond(questions, { speed, greedy, seed: 0 }, {
+    const uniforms = Array.from(
+      { length: B },
+      (_, b) => text.subarray(b * width, (b + 1) * width),
+    );
+    return {
       thinking: {
         eps: (g, rows, n) => pick(g, eps, rows, n, D),
         stop: (g, rows, n) => pick(g, stop, rows, n, 1),
       },
       text: { uniforms },
-    }, true);
+    };
   }
 
   async buildCot(maxNewTokens = 256): Promise<Cot> {
@@ -121,13 +140,22 @@ export class MethodSet {
       },
       latent_generation_config: {
         max_n_latent_forward: config.max_n_latent_forward ?? meta.max_n_latent_forward,
-        compression_factor: 5,
+        n_latent_forward: null,
+        compression_factor: config.compression_factor ?? 5,
         latent_temperature: config.latent_temperature ?? 1,
         eol_temperature: config.eol_temperature ?? 1,
       },
       latent_policy_config: {
         lp_intermediate_size: meta.lp_intermediate_size,
         lp_deterministic: config["latent_policy_config.lp_determinisitc"] ?? false,
+      },
+      do_rl: config.group_size !== undefined,
+      rl_config: {
+        use_latent_loss: config.use_latent_loss ?? true,
+        use_answer_loss: config.use_answer_loss ?? true,
+        continue_decisions: clean,
+        latent_logprob: config.latent_logprob ?? "mean",
+        random_speed_in_group: false,
       },
     };
     const context = { ...await this.context(), options, reasoningLength: "exact" as const };
@@ -181,4 +209,108 @@ export class MethodSet {
     }
     return values;
   }
+
+  /**
+   * Repeats a recorded run: each step's losses, then how far the parameters moved.
+   * @param loss the losses of a step's rows
+   */
+  async train(
+    method: Method,
+    // deno-lint-ignore no-explicit-any -- a recorded step: rows, losses, r or stage
+    loss: (g: Graph, rows: readonly QsaRow[], step: any, index: number) => Losses,
+  ): Promise<void> {
+    const { gpu, golden } = this;
+    const { lr, weight_decay: weightDecay } = golden.json.config;
+    using optimizer = new AdamW(gpu, method.parameters, { lr, weightDecay });
+    const before = await this.values(method);
+    for (const [i, step] of golden.json.steps.entries()) {
+      using scope = gpu.scope();
+      const g = new Graph(gpu, scope);
+      const losses = loss(g, step.rows.map((row: number) => this.rows[row]), step, i);
+      await this.compareLosses(losses, step.losses);
+      for (const { tensor } of method.parameters) gpu.clear(tensor.gradient!);
+      g.backward([losses.total]);
+      optimizer.step();
+    }
+    await this.compareMoved(method, before);
+  }
+
+  /** How far the parameters are from the recorded ones, in terms of the distance moved. */
+  async compareMoved(method: Method, before: ReadonlyMap<string, Float32Array>): Promise<void> {
+    const { golden } = this;
+    const after = await this.values(method);
+    let [distance, moved] = [0, 0];
+    for (const name of golden.names("param.")) {
+      const expected = golden.floats(name);
+      const key = name.slice("param.".length);
+      const [actual, start] = [after.get(key)!, before.get(key)!];
+      golden.compared += expected.length;
+      for (let i = 0; i < expected.length; i++) {
+        distance += (actual[i] - expected[i]) ** 2;
+        moved += (expected[i] - start[i]) ** 2;
+      }
+    }
+    const off = Math.sqrt(distance / moved);
+    assert.ok(off <= MOVED, `parameters: off by ${off} of the distance moved, allowed ${MOVED}`);
+    assert.equal(golden.names("param.").length, method.parameters.length);
+  }
+
+  /** Losses, then the gradient of every parameter. */
+  async gradients(
+    g: Graph,
+    method: Method,
+    losses: Losses,
+    allowed?: (wanted: number) => number,
+  ): Promise<void> {
+    const { gpu, golden } = this;
+    await this.compareLosses(losses, golden.json.losses, allowed);
+    for (const { tensor } of method.parameters) gpu.clear(tensor.gradient!);
+    g.backward([losses.total]);
+    let [distance, norm] = [0, 0];
+    const recorded = new Set(golden.names("grad."));
+    for (const { name, tensor } of method.parameters) {
+      const gradient = await gpu.read(tensor.gradient!);
+      if (!recorded.delete(`grad.${name}`)) {
+        assert.ok(gradient.every((x) => x === 0), `${name} took no part in the loss`);
+        continue;
+      }
+      const expected = golden.floats(`grad.${name}`);
+      golden.close(gradient, `grad.${name}`, { abs: Infinity, rel: GRADIENT });
+      gradient.forEach((x, i) => {
+        distance += (x - expected[i]) ** 2;
+        norm += expected[i] ** 2;
+      });
+    }
+    assert.deepEqual([...recorded], [], "gradients of parameters that the method has not");
+    const off = Math.sqrt(distance / norm);
+    assert.ok(off <= GRADIENT, `gradients: off by ${off} of their norm, allowed ${GRADIENT}`);
+  }
+
+  async compareLosses(
+    { total, parts }: Losses,
+    expected: Record<string, number | string>,
+    allowed = (wanted: number) => LOSS * Math.abs(wanted),
+  ): Promise<void> {
+    for (const [name, value] of Object.entries(expected)) {
+      const tensor = name === "total_loss" ? total : parts[name];
+      if (!tensor && value === 0) continue; // the published code logs 0 for a pass that it does not make
+      assert.ok(tensor, `no loss '${name}'`);
+      const [actual] = await this.gpu.read(tensor);
+      const wanted = Number(value);
+      const off = Math.abs(actual - wanted);
+      assert.ok(off <= allowed(wanted), `${name} is ${actual}, recorded ${wanted}`);
+      this.golden.compared++;
+    }
+  }
+}
+
+/** Labels in order, those that are not supervised left out. */
+export function supervised(labels: ArrayLike<number>): number[] {
+  return Array.from(labels).filter((label) => label >= 0);
+}
+
+/** Rows of ids laid out with pads behind. */
+export function padded(rows: readonly (readonly number[])[], padId: number): number[] {
+  const width = Math.max(...rows.map(({ length }) => length));
+  return rows.flatMap((ids) => Array.from({ length: width }, (_, i) => ids[i] ?? padId));
 }

@@ -10,26 +10,25 @@ import { loadSafetensors } from "../io/safetensors.ts";
 import { loadTokenizer } from "../io/tokenizer.ts";
 import { Colar, type Supervised } from "../models/colar.ts";
 import { predictions } from "../models/language_loss.ts";
-import type { Losses, Method } from "../models/method.ts";
 import { logits } from "../ops/cross_entropy.ts";
 import { gather } from "../ops/gather.ts";
-import { AdamW } from "../training/adamw.ts";
-import type { GoldenCase, Tolerance } from "./golden_case.ts";
-import { MethodSet } from "./golden_method_set.ts";
+import type { GoldenCase } from "./golden_case.ts";
+import { checkDistill, checkFixedLengthDistill } from "./golden_distill.ts";
+import { checkEqualRewards, checkGrpoLoss, checkGrpoStep, checkRollout } from "./golden_grpo.ts";
+import { HIDDEN, LATENTS, LOG_PROBS, MethodSet, padded, supervised } from "./golden_method_set.ts";
+import {
+  checkChainGeneration,
+  checkCoconutRun,
+  checkIcotText,
+  checkStage,
+  checkStageTable,
+} from "./golden_stages.ts";
 import {
   checkAnswers,
   checkEvaluation,
   checkReasoningLength,
   checkTokenizer,
 } from "./golden_tables.ts";
-
-/** The suggested tolerances of the sets' README: relative norms, and for losses |a - b| <= 1e-5 |b|. */
-const HIDDEN: Tolerance = { abs: Infinity, rel: 1e-4 };
-const LATENTS: Tolerance = { abs: Infinity, rel: 3e-4 };
-const LOG_PROBS: Tolerance = { abs: 1e-4, rel: Infinity };
-const LOSS = 1e-5;
-const GRADIENT = 1e-4;
-const MOVED = 1e-3;
 
 /** How cases of one kind are checked; kinds are told by their name. */
 type Check = (check: MethodCheck) => Promise<void> | void;
@@ -41,20 +40,25 @@ const CHECKS: readonly (readonly [RegExp, Check])[] = [
   [/^latent_generate_rl_mode$/, (check) => check.rolledOut()],
   [/^text_generate_cot$/, (check) => check.textCot()],
   [/^trajectory_(cot|colar)$/, (check) => check.trajectory()],
+  [/^(corrected_)?(icot|coconut)_stage\d$/, checkStage],
+  [/^(corrected_)?fixed_length_coconut$/, checkChainGeneration],
+  [/^(corrected_)?text_generate_icot$/, checkIcotText],
+  [/^trajectory_coconut$/, checkCoconutRun],
+  [/^stages$/, ({ golden }) => checkStageTable(golden)],
+  [/^(corrected_)?distill$/, checkDistill],
+  [/^(corrected_)?fixed_length_distill$/, checkFixedLengthDistill],
+  [/^grpo_rollout_/, checkRollout],
+  [/^(corrected_)?grpo_loss/, checkGrpoLoss],
+  [/^grpo_step_/, checkGrpoStep],
+  [/^grpo_equal_rewards$/, ({ golden }) => checkEqualRewards(golden)],
   [/^tokenizer$/, ({ golden, tokenizer }) => checkTokenizer(golden, tokenizer)],
   [/^answers$/, ({ golden }) => checkAnswers(golden)],
   [/^reasoning_length$/, ({ golden, tokenizer }) => checkReasoningLength(golden, tokenizer)],
   [/^evaluation$/, ({ golden, tokenizer, rows }) => checkEvaluation(golden, tokenizer, rows)],
 ];
 
-/** Kinds of methods that come later, and a table that does not depend on the set. */
+/** A table that does not depend on the set. */
 const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
-  [/^(corrected_)?(icot|coconut)_stage\d$|^stages$/, "not implemented yet"],
-  [/^(corrected_)?distill$/, "not implemented yet"],
-  [/^(corrected_)?fixed_length_(coconut|distill)$/, "not implemented yet"],
-  [/^(corrected_)?text_generate_icot$/, "not implemented yet"],
-  [/^(corrected_)?grpo_/, "not implemented yet"],
-  [/^trajectory_coconut$/, "not implemented yet"],
   [/^config_overrides$/, "checked by tests/io/config_golden_test.ts"],
 ];
 
@@ -215,7 +219,7 @@ class MethodCheck extends MethodSet {
     using method = await this.buildColar();
     const temperature = config.latent_temperature ?? 1;
     const [B, N, D] = golden.shape("latent_inputs_embeds");
-    const responses = await this.respond(method, config.compression_factor, greedy, [B, N, D]);
+    const responses = await this.respond(method, config.compression_factor, greedy);
     golden.same(responses.map(({ reasoningLength }) => reasoningLength), "n_latent_forward");
     golden.same(padded(responses.map(({ ids }) => ids), tokenizer.padId), "pred_ids");
     const live = new Int32Array(B * N);
@@ -235,7 +239,9 @@ class MethodCheck extends MethodSet {
     golden.close(embeds, "latent_inputs_embeds", LATENTS, live);
     golden.close(mean, "latent_mean", LATENTS, live);
     golden.close(std, "latent_std", LATENTS, live);
-    golden.close(log, "separator_logprob", LOG_PROBS, live);
+    // A GPU's exp and square root are good to 2 or 3 ulp, which the chain of latents amplifies: 2.9e-3 seen on an H200.
+    const abs = this.gpu.isSoftware ? LOG_PROBS.abs : 4 * LOG_PROBS.abs;
+    golden.close(log, "separator_logprob", { ...LOG_PROBS, abs }, live);
     if (golden.has("stopped")) {
       const stopped = golden.ints("stopped");
       responses.forEach(({ thought }, b) =>
@@ -254,11 +260,7 @@ class MethodCheck extends MethodSet {
     const { golden, tokenizer } = this;
     using method = await this.buildColar();
     const [B, N, D] = golden.shape("latent_inputs_embeds");
-    const responses = await this.respond(method, golden.json.config.compression_factor, true, [
-      B,
-      N,
-      D,
-    ]);
+    const responses = await this.respond(method, golden.json.config.compression_factor, true);
     const answers = responses.map(({ ids }) => [tokenizer.separatorId, ...ids]);
     golden.same(padded(answers, tokenizer.padId), "answer_input_ids");
     const embeds = new Float32Array(B * N * D);
@@ -287,93 +289,14 @@ class MethodCheck extends MethodSet {
   }
 
   async trajectory(): Promise<void> {
-    const { gpu, golden } = this;
-    const { sft_method, lr, weight_decay } = golden.json.config;
+    const { sft_method } = this.golden.json.config;
     using method = sft_method === "cot" ? await this.buildCot() : await this.buildColar();
-    using optimizer = new AdamW(gpu, method.parameters, { lr, weightDecay: weight_decay });
-    const before = await this.values(method);
-    for (const [i, step] of golden.json.steps.entries()) {
-      using scope = gpu.scope();
-      const g = new Graph(gpu, scope);
-      const rows = step.rows.map((row: number) => this.rows[row]);
-      const losses: Losses = method instanceof Colar
-        ? method.supervisedLoss(g, rows, this.draws(`step${i}.`, step.r, step.r, rows))
-        : method.loss(g, rows);
-      await this.compareLosses(losses, step.losses);
-      for (const { tensor } of method.parameters) gpu.clear(tensor.gradient!);
-      g.backward([losses.total]);
-      optimizer.step();
-    }
-    const after = await this.values(method);
-    let [distance, moved] = [0, 0];
-    for (const name of golden.names("param.")) {
-      const expected = golden.floats(name);
-      const key = name.slice("param.".length);
-      const [actual, start] = [after.get(key)!, before.get(key)!];
-      golden.compared += expected.length;
-      const own = [0, 0];
-      for (let i = 0; i < expected.length; i++) {
-        own[0] += (actual[i] - expected[i]) ** 2;
-        own[1] += (expected[i] - start[i]) ** 2;
-      }
-      distance += own[0];
-      moved += own[1];
-    }
-    const off = Math.sqrt(distance / moved);
-    assert.ok(off <= MOVED, `parameters: off by ${off} of the distance moved, allowed ${MOVED}`);
-    assert.equal(golden.names("param.").length, method.parameters.length);
+    await this.train(
+      method,
+      (g, rows, step, i) =>
+        method instanceof Colar
+          ? method.supervisedLoss(g, rows, this.draws(`step${i}.`, step.r, step.r, rows))
+          : method.loss(g, rows),
+    );
   }
-
-  /** Losses, then the gradient of every parameter. */
-  async gradients(g: Graph, method: Method, losses: Losses): Promise<void> {
-    const { gpu, golden } = this;
-    await this.compareLosses(losses, golden.json.losses);
-    for (const { tensor } of method.parameters) gpu.clear(tensor.gradient!);
-    g.backward([losses.total]);
-    let [distance, norm] = [0, 0];
-    const recorded = new Set(golden.names("grad."));
-    for (const { name, tensor } of method.parameters) {
-      const gradient = await gpu.read(tensor.gradient!);
-      if (!recorded.delete(`grad.${name}`)) {
-        assert.ok(gradient.every((x) => x === 0), `${name} took no part in the loss`);
-        continue;
-      }
-      const expected = golden.floats(`grad.${name}`);
-      golden.close(gradient, `grad.${name}`, { abs: Infinity, rel: GRADIENT });
-      gradient.forEach((x, i) => {
-        distance += (x - expected[i]) ** 2;
-        norm += expected[i] ** 2;
-      });
-    }
-    assert.deepEqual([...recorded], [], "gradients of parameters that the method has not");
-    const off = Math.sqrt(distance / norm);
-    assert.ok(off <= GRADIENT, `gradients: off by ${off} of their norm, allowed ${GRADIENT}`);
-  }
-
-  async compareLosses(
-    { total, parts }: Losses,
-    expected: Record<string, number | string>,
-  ): Promise<void> {
-    for (const [name, value] of Object.entries(expected)) {
-      const tensor = name === "total_loss" ? total : parts[name];
-      if (!tensor && value === 0) continue; // the published code logs 0 for a pass that it does not make
-      assert.ok(tensor, `no loss '${name}'`);
-      const [actual] = await this.gpu.read(tensor);
-      const wanted = Number(value);
-      const off = Math.abs(actual - wanted);
-      assert.ok(off <= LOSS * Math.abs(wanted), `${name} is ${actual}, recorded ${wanted}`);
-      this.golden.compared++;
-    }
-  }
-}
-
-/** Labels in order, those that are not supervised left out. */
-function supervised(labels: ArrayLike<number>): number[] {
-  return Array.from(labels).filter((label) => label >= 0);
-}
-
-/** Rows of ids laid out with pads behind. */
-function padded(rows: readonly (readonly number[])[], padId: number): number[] {
-  const width = Math.max(...rows.map(({ length }) => length));
-  return rows.flatMap((ids) => Array.from({ length: width }, (_, i) => ids[i] ?? padId));
 }

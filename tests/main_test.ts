@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import type { Facts, Problem } from "../io/doctor.ts";
-import { restoreConfig } from "../io/config.ts";
+import { configNames, restoreConfig } from "../io/config.ts";
 import { main } from "../main.ts";
 import { gpuTest } from "./check_op.ts";
 import { captured, inWorkspace, QUICK } from "./training/tiny_model.ts";
@@ -28,6 +28,7 @@ for (
   });
 }
 
+const MODELS = (await configNames("models")).join(", ");
 const mistakes: [string[], string][] = [
   [["doctr"], "Unknown command 'doctr' (did you mean 'doctor'?)"],
   [["play"], "Unknown command 'play' (there is: train, test, doctor)"],
@@ -45,7 +46,7 @@ const mistakes: [string[], string][] = [
   [["train", "--modle=colar"], "Unknown option '--modle' (did you mean '--model'?)"],
   [
     ["train", "--model=colr", "--print_config"],
-    "Unknown model 'colr'. configs/models/ has: colar, cot",
+    `Unknown model 'colr'. configs/models/ has: ${MODELS}`,
   ],
   [
     ["train", "--print_config"],

@@ -50,6 +50,7 @@ export async function buildMethod(options: BuildOptions): Promise<Built> {
   using memory = new DisposableStack();
   const backbone = await loadModel(gpu, folder, model_kwargs.do_lora ? "stored" : "f32");
   memory.use(backbone.weights);
+  backbone.checkpointsBlocks = config.trainer.activation_checkpointing;
   await addPadRow(backbone, tokenizer, seed);
   const { reasoning_length: reasoningLength } = config.evaluation;
   const context = { gpu, backbone, tokenizer, options: model_kwargs, reasoningLength, seed };

@@ -1,6 +1,8 @@
 /** From a command line's request to a run's configuration: of files and arguments, or of the checkpoint it resumes. */
 import { loadCheckpoint } from "../io/checkpoint.ts";
 import { type Config, resolveConfig, restoreConfig, type Setting } from "../io/config.ts";
+import { checkCombinations } from "../io/config_rules.ts";
+import { reinforcementOf } from "./question_sample.ts";
 import type { NamedCheckpoint } from "./tensors.ts";
 
 /** What a command line asks for. */
@@ -42,6 +44,14 @@ export async function configureRun(request: RunRequest): Promise<ConfiguredRun> 
       throw new RangeError("train needs --model, as in --model=colar; configs/models/ has them");
     }
     const resolved = await resolveConfig({ model, dataset, trainer, overrides });
+    if (loadPath === undefined && reinforcementOf(resolved.config)) {
+      throw new RangeError(
+        "do_rl=True goes on from a trained CoLaR, --load_ckpt_path is not given; " +
+          `train one with ./denow task train --model=${model}, then name its checkpoint with ` +
+          "--load_ckpt_path=RUN/checkpoints/last",
+      );
+    }
+    checkCombinations(resolved.config);
     return { ...resolved, names: { model, dataset, trainer } };
   }
   if (loadPath !== undefined) {
@@ -51,6 +61,7 @@ export async function configureRun(request: RunRequest): Promise<ConfiguredRun> 
   }
   const checkpoint = await loadCheckpoint(resumePath);
   const resolved = restoreConfig(checkpoint.config, overrides, resumePath);
+  checkCombinations(resolved.config);
   const names = checkpoint.state.names as ConfiguredRun["names"];
   for (const key of ["model", "dataset", "trainer"] as const) {
     if (request[key] === undefined || request[key] === names?.[key]) continue;

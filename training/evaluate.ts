@@ -8,7 +8,8 @@ import { inOrder } from "../data/batch.ts";
 import { mean, meanMetrics, type Metrics, type Prediction, scoreOutput } from "../data/metrics.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Config } from "../io/config.ts";
-import type { Answer, AnswerOptions, Method, ThinkingSpeed } from "../models/method.ts";
+import { withRowNames } from "../llm/positions.ts";
+import type { Answer, AnswerOptions, Method, Question, ThinkingSpeed } from "../models/method.ts";
 
 /** What one evaluation gives. */
 export interface Evaluation {
@@ -46,7 +47,7 @@ export async function evaluate(method: Method, options: EvaluateOptions): Promis
   for (const batch of inOrder(rows.length, config.dataloader.val_batch_size)) {
     signal?.throwIfAborted();
     const questions = Array.from(batch, (id) => ({ id, question: rows[id].question }));
-    const answers = await method.answer(questions, answering);
+    const answers = await answered(method, questions, answering);
     if (answers.length !== questions.length) {
       throw new RangeError(
         `answer() gave ${answers.length} answers to ${questions.length} questions; it must give one each`,
@@ -65,6 +66,15 @@ export async function evaluate(method: Method, options: EvaluateOptions): Promis
     predictions,
     secondsPerQuestion: seconds / rows.length,
   };
+}
+
+/** Answers a batch; a question that the model cannot place is named by its row of the split. */
+async function answered(method: Method, questions: readonly Question[], options: AnswerOptions) {
+  try {
+    return await method.answer(questions, options);
+  } catch (error) {
+    throw withRowNames(error, questions.map(({ id }) => `question ${id}`));
+  }
 }
 
 function score(id: number, row: QsaRow, { output, ids, reasoningLength }: Answer): Prediction {

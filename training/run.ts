@@ -9,6 +9,7 @@ import type { Method } from "../models/method.ts";
 import { buildMethod, loadData } from "./build.ts";
 import { configureRun, type RunRequest, settingLines } from "./configure.ts";
 import type { ResultRow } from "./result_table.ts";
+import { questionSample, reinforcementOf } from "./question_sample.ts";
 import { runLength } from "./schedule.ts";
 import { type RunOutcome, startOf } from "./start.ts";
 import { type NamedCheckpoint, readTensors, type Unshared, writeTensors } from "./tensors.ts";
@@ -36,7 +37,7 @@ export async function trainRun(
   using built = await buildMethod({ gpu, config, workspace: request.workspace });
   const { method } = built;
   const source = resume ?? start?.best;
-  const complete = resume !== undefined;
+  const complete = resume !== undefined || reinforcementOf(config) !== undefined;
   const unshared = source && writeTensors(gpu, method.parameters, source, { complete });
   using log = await openLog(gpu, request, config, resume);
   report.log = log;
@@ -115,13 +116,16 @@ async function bestOf(
 }
 
 function describeRun(gpu: Gpu, config: Config, numRows: number, parameters: Method["parameters"]) {
-  const { numSteps } = runLength(config, numRows);
+  const asked = questionSample(config, numRows)?.length;
+  const { numSteps } = runLength(config, asked ?? numRows);
   const { batch_size } = config.dataloader;
   const { accumulate_grad_batches: accumulate } = config.trainer;
+  const rl = reinforcementOf(config);
   const rows = accumulate > 1 ? `${accumulate} x ${batch_size}` : batch_size;
+  const each = rl ? `${rows} questions x ${rl.group_size} samples` : rows;
   const numTrained = parameters.reduce((sum, { tensor }) => sum + tensor.size, 0);
   return `train ${modelName(config)} on ${config.data_module.dataset_name}: ${numRows} rows, ` +
-    `${numSteps} steps of ${rows}, ${numTrained} trained numbers, ${gpu.info.description}`;
+    `${numSteps} steps of ${each}, ${numTrained} trained numbers, ${gpu.info.description}`;
 }
 
 /** What a checkpoint and the method do not share, in words. */

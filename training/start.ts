@@ -1,7 +1,7 @@
 /**
  * What a run begins from: the model as it is, a checkpoint that the command line names, or a CoT trained for it.
  *
- * CoLaR starts from a trained CoT (the paper, section 4.1). Where a configuration says `start: cot` and no checkpoint is
+ * Every latent method starts from a trained CoT (the paper, section 4.1). Where a configuration says `start: cot` and no checkpoint is
  * named, that CoT is trained first, as a run of its own with its own folder, on the same data and backbone.
  */
 import { basename } from "node:path";
@@ -58,14 +58,16 @@ export async function startOf(
     checkBackbone(best, config);
     return { best, compared: await comparedRows(path, config, numQuestions) };
   }
-  if (config.model.target !== "models/colar.ts") return { compared: [] };
+  if (!("start" in config.model)) return { compared: [] };
+  const name = basename(config.model.target, ".ts");
   if (config.model.start === "none") {
+    if (name === "codi") return { compared: [] }; // its own paper starts from the model as it is
     report.show(
-      "The paper's CoLaR starts from a trained CoT: train --model=cot, then name its checkpoint with --load_ckpt_path",
+      `The paper's ${name} starts from a trained CoT: train --model=cot, then name its checkpoint with --load_ckpt_path`,
     );
     return { compared: [] };
   }
-  report.show("CoLaR starts from a trained CoT: training that first (start=none leaves it out)");
+  report.show(`${name} starts from a trained CoT: training that first (start=none leaves it out)`);
   const overrides = flat(config).filter(([key]) => SHARED.test(key)).map(([key, value]) =>
     `${key}=${JSON.stringify(value)}`
   );

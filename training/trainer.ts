@@ -1,23 +1,33 @@
 /**
- * The training loop: optimizer steps over a shuffled stream of rows, validation at the ends of epochs, checkpoints.
+ * The training loop: steps over a shuffled stream of rows, validation at the ends of epochs, checkpoints.
  *
- * A step is one submit, and its losses are read one step later, so that the device never waits for the host. Every draw
- * is a function of seed and batch number and the data order one of seed and epoch, so a resumed run repeats what the
- * interrupted one would have done, bit for bit. A loss that is not finite ends the run before anything is saved.
+ * What a step does is in supervised_step.ts and grpo_step.ts. Its losses are read one step later, or on a real GPU those
+ * of eight steps together, so that the device rarely waits for the host. Every draw is a function of seed and batch number and the data order one of seed and epoch,
+ * so a resumed run repeats what the interrupted one would have done, bit for bit. A loss that is not finite ends the run
+ * before anything is saved.
  */
-import { Graph } from "../autograd/tape.ts";
 import { BatchStream, type DataPosition } from "../data/batch.ts";
 import type { QsaDataset } from "../data/qsa.ts";
-import type { Gpu, Readback } from "../gpu/device.ts";
+import type { Gpu } from "../gpu/device.ts";
 import type { CheckpointFolder } from "../io/checkpoint_folder.ts";
 import type { RunState } from "../io/checkpoint.ts";
 import type { Config } from "../io/config.ts";
+import { checkCombinations } from "../io/config_rules.ts";
 import type { Progress } from "../io/progress.ts";
 import type { Report } from "../io/report.ts";
 import type { Method } from "../models/method.ts";
 import { AdamW } from "./adamw.ts";
+import { GrpoStep } from "./grpo_step.ts";
+import {
+  type QuestionSample,
+  questionSample,
+  reinforcementOf,
+  unsolvedQuestions,
+} from "./question_sample.ts";
 import { learningRate, runLength, type Schedule, scheduleOf } from "./schedule.ts";
+import { SupervisedStep } from "./supervised_step.ts";
 import { type NamedCheckpoint, readTensors } from "./tensors.ts";
+import type { SubmittedStep, TrainBatch, TrainingStep } from "./training_step.ts";
 import { checkMonitor, validate } from "./validate.ts";
 
 /** What a run trains, and with what. */
@@ -50,17 +60,19 @@ interface Position extends RunState {
   data: DataPosition;
   /** The step of the last validation; -1 before the first. */
   validatedStep: number;
+  /** Rows that reinforcement may ask, where it was filtered. */
+  kept?: readonly number[];
 }
 
 /** A submitted step whose losses are still to be read. */
 interface Pending {
   readonly step: number;
-  readonly names: readonly string[];
-  /** Losses of each batch, in the order of `names`. */
-  readonly losses: readonly Readback[];
-  readonly norm: Readback | undefined;
-  readonly values: Readonly<Record<string, number>>;
+  readonly submitted: SubmittedStep;
+  readonly lr: number;
+  readonly epoch: number;
 }
+
+const GPU_STEPS_PER_READ = 8;
 
 const START: Position = {
   epoch: 0,
@@ -80,32 +92,46 @@ const START: Position = {
 export async function train(
   options: TrainOptions,
 ): Promise<{ step: number; isInterrupted: boolean }> {
-  using run = new TrainingRun(options);
+  using run = new TrainingRun(options, await keptQuestions(options));
   return await run.train();
+}
+
+/** The rows that `filter_dataset` leaves; undefined for all, or when the signal ended the search. */
+async function keptQuestions(options: TrainOptions): Promise<readonly number[] | undefined> {
+  const { config, method: { policy }, dataset, report, resume, signal } = options;
+  const rl = reinforcementOf(config);
+  const known = resume?.checkpoint.state.kept as readonly number[] | undefined;
+  if (known || !rl?.filter_dataset || !policy) return known;
+  return await unsolvedQuestions({ policy, config, rl, signal }, dataset.train, report);
 }
 
 class TrainingRun implements Disposable {
   readonly #optimizer: AdamW;
+  readonly #kind: TrainingStep;
+  readonly #questions: QuestionSample | undefined;
   readonly #stream: BatchStream;
   readonly #length: { readonly batchesPerEpoch: number; readonly numSteps: number };
   readonly #schedule: Schedule;
   readonly #position: Position;
-  #pending: Pending | undefined;
+  #pending: Pending[] = [];
 
-  constructor(private readonly options: TrainOptions) {
+  constructor(private readonly options: TrainOptions, kept: readonly number[] | undefined) {
     const { gpu, method, config, dataset, resume } = options;
     const { lr, weight_decay: weightDecay } = config.model.training_kwargs.optimizer;
-    this.#length = runLength(config, dataset.train.length);
+    this.#questions = questionSample(config, dataset.train.length, kept);
+    const numRows = this.#questions?.length ?? dataset.train.length;
+    this.#length = runLength(config, numRows);
     this.#schedule = scheduleOf(config, this.#length.numSteps);
-    this.#position = { ...START, ...resume?.checkpoint.state };
+    this.#position = { ...START, ...resume?.checkpoint.state, ...kept ? { kept } : {} };
     this.#stream = new BatchStream({
-      numRows: dataset.train.length,
+      numRows,
       batchSize: config.dataloader.batch_size,
       seed: config.seed,
       position: this.#position.data,
     });
     checkMonitor(config, method);
     this.#optimizer = new AdamW(gpu, method.parameters, { lr, weightDecay });
+    this.#kind = kindOfStep(options, this.#optimizer);
     if (!resume) return;
     if (!resume.checkpoint.optimizer) {
       throw new RangeError(
@@ -137,10 +163,10 @@ class TrainingRun implements Disposable {
         const isEpochEnd = position.epochBatch >= this.#length.batchesPerEpoch;
         if (isDone || isEpochEnd) await this.#endEpoch(isDone, isEpochEnd, bar);
         if (isDone) return false;
-        const next = this.#step();
+        const next = await this.#step();
         onStep?.(position.step);
-        await this.#settle(bar);
-        this.#pending = next;
+        this.#pending.push(next);
+        if (this.#pending.length > this.#stepsPerRead) await this.#settle(bar, 1);
       }
     } catch (error) {
       if (!signal?.aborted || error !== signal.reason) throw error;
@@ -164,68 +190,44 @@ class TrainingRun implements Disposable {
     this.options.gpu.pool.trim(); // validation left buffers of sizes that training has no use for
   }
 
-  /** Records and submits one optimizer step. */
-  #step(): Pending {
-    const { gpu, config: { trainer } } = this.options;
+  /** Submits one step. */
+  async #step(): Promise<Pending> {
+    const { accumulate_grad_batches: accumulate } = this.options.config.trainer;
     const position = this.#position;
-    const { accumulate_grad_batches: accumulate, gradient_clip_val: maxNorm } = trainer;
+    const { step, batch, epoch } = position;
     const count = Math.min(accumulate, this.#length.batchesPerEpoch - position.epochBatch);
-    this.#optimizer.zeroGrad();
-    const batches = Array.from({ length: count }, () => this.#batch(accumulate));
-    const norm = maxNorm === null ? undefined : this.#optimizer.clipGradNorm(maxNorm);
-    const lr = learningRate(position.step, this.#schedule);
-    this.#optimizer.step({ lr });
-    const normRead = norm && gpu.readback(norm);
-    gpu.submit();
+    const batches = Array.from({ length: count }, () => this.#batch());
+    const progress = step / this.#length.numSteps;
+    const lr = learningRate(step, this.#schedule);
+    const submitted = await this.#kind.run(batches, { step, batch, epoch, progress, lr });
     position.step++;
+    position.batch += count;
+    position.epochBatch += count;
     position.data = this.#stream.position;
-    const tokens = batches.reduce((sum, { numTokens }) => sum + numTokens, 0);
-    const values = { lr, epoch: position.epoch, tokens };
-    const [{ names }] = batches;
-    return {
-      step: position.step,
-      names,
-      losses: batches.map((b) => b.losses),
-      norm: normRead,
-      values,
-    };
+    return { step: position.step, submitted, lr, epoch };
   }
 
-  /** Records forward and backward of one batch, and the read of its losses. */
-  #batch(accumulate: number) {
-    const { gpu, method, config, dataset } = this.options;
-    using scope = gpu.scope();
-    const g = new Graph(gpu, scope);
-    const rows = Array.from(this.#stream.next().rows, (row) => dataset.train[row]);
-    const draw = { seed: config.seed, step: this.#position.batch };
-    const { total, parts, numTokens } = method.loss(g, rows, draw);
-    const all = [total, ...Object.values(parts)];
-    const packed = scope.empty([all.length]); // one read instead of several
-    all.forEach((loss, i) => gpu.copy(loss, packed.rows(i, i + 1)));
-    const losses = gpu.readback(packed);
-    g.backward([total, scope.upload(Float32Array.of(1 / accumulate))]);
-    this.#position.batch++;
-    this.#position.epochBatch++;
-    return { names: ["loss", ...Object.keys(parts)], losses, numTokens };
+  #batch(): TrainBatch {
+    const { rows, epoch } = this.#stream.next();
+    const numbers = Array.from(rows, (i) => this.#questions?.row(epoch, i) ?? i);
+    return { numbers, rows: numbers.map((row) => this.options.dataset.train[row]) };
   }
 
-  /** Reads and logs the step that is pending. */
-  async #settle(bar: Progress): Promise<void> {
-    const pending = this.#pending;
-    if (!pending) return;
-    this.#pending = undefined;
-    const { step, names, losses, norm, values } = pending;
-    const reads = await Promise.all([...losses, ...norm ? [norm] : []].map((read) => read.data()));
-    const means = names.map((name, i) => {
-      const sum = reads.slice(0, losses.length).reduce((total, read) => total + read[i], 0);
-      return [name, sum / losses.length] as const;
+  /** Steps whose losses are read together: on a real GPU a read costs more than a small model's step. */
+  get #stepsPerRead(): number {
+    return this.options.gpu.isSoftware ? 1 : GPU_STEPS_PER_READ;
+  }
+
+  /** Reads and logs the steps that are pending, but for the last `left`. */
+  async #settle(bar: Progress, left = 0): Promise<void> {
+    const pending = this.#pending.splice(0, this.#pending.length - left);
+    const values = await Promise.all(pending.map(({ submitted }) => submitted.values()));
+    pending.forEach(({ step, submitted: { tokens }, lr, epoch }, i) => {
+      const bad = Object.entries(values[i]).find(([, value]) => !Number.isFinite(value));
+      this.options.report.log.step(step, { ...values[i], lr, epoch, tokens });
+      bar.update(step, { tokens, loss: values[i].loss, reward: values[i].reward });
+      if (bad) throw notFinite(step, bad, this.options.checkpoints);
     });
-    if (norm) means.push(["grad_norm", reads[losses.length][0]]);
-    const bad = means.find(([, value]) => !Number.isFinite(value));
-    const logged: Record<string, number> = { ...Object.fromEntries(means), ...values };
-    this.options.report.log.step(step, logged);
-    bar.update(step, { tokens: values.tokens, loss: logged.loss });
-    if (bad) throw notFinite(step, bad, this.options.checkpoints);
   }
 
   async #save(monitor?: number): Promise<void> {
@@ -237,6 +239,17 @@ class TrainingRun implements Disposable {
     const state = { ...this.#position, ...notes };
     await checkpoints.save({ tensors, optimizer, state, config, monitor });
   }
+}
+
+function kindOfStep({ gpu, method, config, signal }: TrainOptions, optimizer: AdamW): TrainingStep {
+  const rl = reinforcementOf(config);
+  if (!rl) return new SupervisedStep(gpu, method, config, optimizer);
+  checkCombinations(config);
+  const { policy } = method;
+  if (!policy) {
+    throw new TypeError(`${config.model.target} was built without do_rl; set do_rl=True`);
+  }
+  return new GrpoStep({ gpu, policy, optimizer, config, rl, signal });
 }
 
 function notFinite(

@@ -8,6 +8,7 @@ import {
   promptIds,
   questionIds,
   questionText,
+  remainingStepsIds,
   speedText,
 } from "../../data/prompt.ts";
 import { parseQsa } from "../../data/qsa.ts";
@@ -86,4 +87,13 @@ Deno.test("prompt: a row without an equation keeps both separators unless releas
     assert.deepEqual(cotStepsIds(merging, steps, "released"), [6035]);
     assert.deepEqual(colarStepsIds(merging, steps), [3035]);
   }
+});
+
+Deno.test("prompt: what is left of the steps ends in ###, behind a line end if asked", async () => {
+  const tokenizer = await methodsTokenizer();
+  const text = (steps: string[], newline?: boolean) =>
+    tokenizer.decode(remainingStepsIds(tokenizer, steps, newline));
+  assert.equal(text(["<<1+1=2>>", "<<2*3=6>>"]), "<<1+1=2>>\n<<2*3=6>>###");
+  assert.equal(text(["<<2*3=6>>"], true), "<<2*3=6>>\n###");
+  assert.deepEqual([text([]), text([], true)], ["###", "\n###"]);
 });

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import {
   type Config,
   configNames,
-  factorList,
   printConfig,
   resolveConfig,
   restoreConfig,
@@ -15,15 +14,21 @@ import { keysOf } from "../../io/config_tree.ts";
 import { ADVICE, changes, flat, message, resolve } from "./config_cases.ts";
 
 const FOLDER = new URL("../../configs", import.meta.url).pathname;
+const MODELS = (await configNames("models")).join(", ");
+const TARGETS = Object.keys(SCHEMAS).sort().join(" or ");
 
 const mistakes: [string, string, string][] = [
-  ["colar", "compression_factor=0", "compression_factor must be an integer from 1 to 5, got 0"],
-  ["colar", "compression_factor=6", "compression_factor must be an integer from 1 to 5, got 6"],
-  ["colar", "compression_factor=[2,9]", "compression_factor must be an integer from 1 to 5, got 9"],
+  ...[["0", "0"], ["-1", "-1"], ["[2,0]", "[2,0]"], ["2,0", "'2,0'"], ["fast", "'fast'"]].map((
+    [value, shown],
+  ): [string, string, string] => [
+    "colar",
+    `compression_factor=${value}`,
+    `compression_factor must be a number above 0, auto or several of these, as in 1.5,8, got ${shown}`,
+  ]),
   [
     "colar",
-    "compression_factor=fast",
-    "compression_factor must be an integer from 1, auto or a list of these, got 'fast'",
+    "group_size=1",
+    "group_size must be an integer from 2, since an advantage is over the others of a group, got 1",
   ],
   [
     "colar",
@@ -45,7 +50,7 @@ const mistakes: [string, string, string][] = [
   [
     "colar",
     "target_modules=q_proj",
-    "target_modules must be a list of text or null, got 'q_proj'",
+    "target_modules must be a list of text, all-linear or null, got 'q_proj'",
   ],
   ["colar", "=1", "Argument '=1' must be key=value, as in batch_size=8"],
   ["colar", "__proto__=1", `Unknown config key '__proto__' (${ADVICE})`],
@@ -77,8 +82,8 @@ Deno.test("config: a value that is no YAML is an error in one line", async () =>
 Deno.test("config: unknown names are told what there is", async () => {
   const known = { dataset: "arith", model: "cot", trainer: "default" };
   const cases: [Partial<typeof known>, string][] = [
-    [{ model: "colr" }, "Unknown model 'colr'. configs/models/ has: colar, cot"],
-    [{ model: "../models/cot" }, "Unknown model '../models/cot'. configs/models/ has: colar, cot"],
+    [{ model: "colr" }, `Unknown model 'colr'. configs/models/ has: ${MODELS}`],
+    [{ model: "../models/cot" }, `Unknown model '../models/cot'. configs/models/ has: ${MODELS}`],
     [{ dataset: "arth" }, "Unknown dataset 'arth'. configs/datasets/ has: arith, gsm8k_aug"],
     [{ trainer: "fast" }, "Unknown trainer 'fast'. configs/trainer/ has: default"],
   ];
@@ -115,19 +120,24 @@ Deno.test("config: lists, null as None, and the published spelling of lp_determi
   const path = "model.model_kwargs.latent_policy_config.lp_deterministic";
   assert.deepEqual([set[3].paths, set[4].paths], [[path], [path]]);
   const { compression_factor } = config.model.model_kwargs.latent_generation_config;
-  assert.deepEqual(factorList(compression_factor), [2, 5]);
-  assert.deepEqual([factorList(3), factorList("auto"), factorList([1, 2])], [[3], ["auto"], [
-    1,
-    2,
-  ]]);
+  assert.equal(compression_factor, "2,5");
 });
 
-for (const model of ["cot", "colar"] as const) {
+Deno.test("config: thinking speeds may be unseen in training, broken, several or auto", async () => {
+  for (const speed of [8, 1.5, "auto", [1.5, "auto"], "1.5,8"]) {
+    const { config } = await resolve("colar", `compression_factor=${JSON.stringify(speed)}`);
+    assert.ok(config.model.target === "models/colar.ts");
+    const { compression_factor } = config.model.model_kwargs.latent_generation_config;
+    assert.deepEqual(compression_factor, speed);
+  }
+});
+
+for (const model of ["cot", "colar", "icot", "coconut", "distill", "codi"] as const) {
   Deno.test(`config ${model}: a profile sets every switch, an argument one alone`, async () => {
     const switches = [...keysOf(SCHEMAS[`models/${model}.ts`])].flatMap(([path, kind]) =>
       isSwitch(kind) ? [[path, kind] as const] : []
     );
-    assert.ok(switches.length >= 7);
+    assert.ok(switches.length >= 6);
     for (const profile of ["released", "corrected"] as const) {
       const { config } = await resolve(model, `profile=${profile}`);
       const values = new Map(flat(config));
@@ -162,7 +172,7 @@ Deno.test("config: every switch is a key of some model under its own name, in YA
   );
   assert.deepEqual([...names].sort(), Object.keys(SWITCHES).sort());
   const texts = await Promise.all(
-    ["trainer/default", "models/cot", "models/colar"].map((name) =>
+    ["trainer/default", ...MODELS.split(", ").map((name) => `models/${name}`)].map((name) =>
       Deno.readTextFile(join(FOLDER, `${name}.yaml`))
     ),
   );
@@ -226,6 +236,27 @@ Deno.test("config: the embedded run is the recipe of the embedded model, the pap
     lora_alpha: 32,
     target_modules: null,
   });
+});
+
+Deno.test("config: Distill and CODI have their published values, and embedded runs from a CoT", async () => {
+  const { config: distill } = await resolve("distill");
+  const { config: codi } = await resolve("codi");
+  assert.ok(distill.model.target === "models/distill.ts" && codi.model.target === "models/codi.ts");
+  const { n_latents, alpha, beta, gamma } = distill.model.model_kwargs.distill_config;
+  assert.deepEqual([n_latents, alpha, beta, gamma], [6, 1, 1, 20]);
+  assert.equal(distill.model.training_kwargs.optimizer.lr, 1e-4);
+  const { codi_config: config, lora_config: lora } = codi.model.model_kwargs;
+  assert.deepEqual([config.num_latent, config.distill_loss_factor], [6, 20]);
+  assert.deepEqual(lora, { r: 128, lora_alpha: 32, target_modules: "all-linear" });
+  assert.deepEqual(codi.model.training_kwargs.optimizer, { lr: 8e-4, weight_decay: 0.1 });
+  assert.deepEqual([codi.trainer.gradient_clip_val, codi.dataloader.batch_size], [2, 128]);
+  for (const model of ["distill", "codi"]) {
+    const { config: nano } = await resolveConfig({ model });
+    assert.ok("start" in nano.model && nano.model.start === "cot");
+    const { optimizer, scheduler } = nano.model.training_kwargs;
+    assert.deepEqual([optimizer.lr, scheduler.schedule], [1e-3, "linear"]);
+    assert.deepEqual([nano.trainer.max_steps, nano.dataloader.batch_size], [2000, 16]);
+  }
 });
 
 Deno.test("config: what is printed is read back the same, in one order", async () => {
@@ -295,7 +326,7 @@ const faults: [string, string, string, RegExp][] = [
     "models/colar.yaml",
     "models/colar.ts",
     "models/colour.ts",
-    /^configs\/models\/colar.yaml: model.target must be models\/colar.ts or models\/cot.ts, got 'models\/colour.ts'$/,
+    /^configs\/models\/colar.yaml: model.target must be (models\/\w+.ts or )+models\/icot.ts, got 'models\/colour.ts'$/,
   ],
   [
     "models/colar.yaml",
@@ -319,7 +350,7 @@ const faults: [string, string, string, RegExp][] = [
     "datasets/gsm8k_aug.yaml",
     "data_module:",
     "models:\n  colr: {}\ndata_module:",
-    /^configs\/datasets\/gsm8k_aug.yaml: Unknown model 'colr'. configs\/models\/ has: colar, cot$/,
+    /^configs\/datasets\/gsm8k_aug.yaml: Unknown model 'colr'. configs\/models\/ has: (\w+, )+icot$/,
   ],
   [
     "datasets/gsm8k_aug.yaml",
@@ -354,6 +385,6 @@ for (const [file, from, to, text] of faults) {
 Deno.test("config: a saved text of another program is refused by name", () => {
   assert.throws(() => restoreConfig("a: 1", [], "run.yaml"), {
     name: "RangeError",
-    message: "run.yaml: model.target must be models/colar.ts or models/cot.ts, got nothing",
+    message: `run.yaml: model.target must be ${TARGETS}, got nothing`,
   });
 });

@@ -179,6 +179,18 @@ Deno.test("run logs in a place that cannot be written are refused in one line", 
     });
   }));
 
+Deno.test("resumed run logs that cannot be written say that the run is whole", () =>
+  inFolder(async (workspace) => {
+    const folder = join(workspace, "run");
+    await Deno.mkdir(join(folder, "config.yaml/in the way"), { recursive: true });
+    await Deno.writeTextFile(join(folder, "train.json"), "");
+    await assert.rejects(openRunLog(options(workspace, { resume: { folder } })), {
+      name: "RangeError",
+      message: `cannot write logs in ${JSON.stringify(folder)}: Is a directory (os error 21); ` +
+        "what was written before is whole; free disk space or allow writing there",
+    });
+  }));
+
 Deno.test({
   name: "run logs without the permission to write are refused in one line",
   permissions: { read: true, write: false },

@@ -30,6 +30,9 @@ gpuTest("LoraAdapter: GPT-2's c_attn, and targets by name", async (gpu) => {
   assert.deepEqual(defaults.modules, [0, 1, 2].map((i) => `transformer.h.${i}.attn.c_attn`));
   using both = new LoraAdapter(gpu, model, { r: 2, lora_alpha: 2, target_modules: ["c_proj"] });
   assert.equal(both.modules.length, 6); // attention's and the MLP's
+  using all = new LoraAdapter(gpu, model, { r: 2, lora_alpha: 2, target_modules: "all-linear" });
+  assert.deepEqual(all.modules, model.linearModules.map(({ name }) => name));
+  assert.equal(all.modules.length, 3 * 4); // c_attn, c_proj, c_fc, c_proj
 });
 
 gpuTest(

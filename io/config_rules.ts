@@ -1,0 +1,51 @@
+/**
+ * What several keys of a configuration must keep together: combinations that could not learn are refused, with why.
+ *
+ * Only a run that trains asks: a trained checkpoint may be tested with any of them.
+ */
+import type { ColarConfig, Config } from "./config_schema.ts";
+
+/** A combination that is refused: whether it is there, and the one line that is told. */
+type Rule = (
+  model: ColarConfig["model_kwargs"],
+  trainer: Config["trainer"],
+) => string | false;
+
+const REINFORCEMENT: readonly Rule[] = [
+  ({ latent_policy_config: { lp_deterministic } }) =>
+    lp_deterministic &&
+    "lp_deterministic must be False with do_rl: all samples of a group would have the same latents",
+  ({ answer_generation_config: { do_sample } }) =>
+    !do_sample && "do_sample must be True with do_rl: all samples of a group would be equal",
+  ({ latent_generation_config: { latent_temperature }, rl_config: { use_latent_loss } }) =>
+    latent_temperature === 0 && use_latent_loss &&
+    "latent_temperature must be above 0 with do_rl, got 0: latents that are not drawn teach nothing; " +
+      "raise it or set use_latent_loss=False",
+  ({ rl_config: { use_latent_loss, use_answer_loss, continue_decisions } }) =>
+    !use_latent_loss && !use_answer_loss && !continue_decisions &&
+    "use_latent_loss, use_answer_loss and continue_decisions are all False: do_rl has no loss; " +
+      "set one of them",
+  ({ latent_generation_config: { n_latent_forward }, rl_config }) =>
+    n_latent_forward !== null && !rl_config.use_latent_loss && !rl_config.use_answer_loss &&
+    `n_latent_forward must be null with continue_decisions alone, got ${n_latent_forward}: a fixed ` +
+      "number leaves nothing to decide",
+  (_, { accumulate_grad_batches: count }) =>
+    count > 1 &&
+    `accumulate_grad_batches must be 1 with do_rl, got ${count}: its optimizer steps are the ` +
+      "minibatches; set exp_batch_size",
+  (_, { gradient_clip_val: norm }) =>
+    norm !== null &&
+    `gradient_clip_val must be null with do_rl, got ${norm}: clip_grad_norm is its limit`,
+];
+
+/**
+ * Refuses combinations of keys that could not train; to be asked before training.
+ * @throws {RangeError} saying which key, why, and what to set instead.
+ */
+export function checkCombinations({ model, trainer }: Config): void {
+  if (model.target !== "models/colar.ts" || !model.model_kwargs.do_rl) return;
+  for (const rule of REINFORCEMENT) {
+    const message = rule(model.model_kwargs, trainer);
+    if (message) throw new RangeError(message);
+  }
+}
