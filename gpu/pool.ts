@@ -4,6 +4,9 @@
  * A buffer may be reused while earlier commands that read it are still queued: the queue keeps the order. The one
  * trap is `writeBuffer`, which runs before everything in the encoder that is still being recorded; `take` therefore
  * can be asked for a buffer that the open encoder has not touched.
+ *
+ * Batches of other lengths have buffers of other classes. Those that went unused for longest are destroyed once the pool
+ * holds a quarter and SPARE_BYTES more than was ever in use at once.
  */
 import { type Allocation, bytesPerElement, type DType, sizeOf, Tensor } from "./tensor.ts";
 
@@ -31,6 +34,8 @@ export function sizeClass(byteLength: number): number {
   return Math.ceil(byteLength / step) * step;
 }
 
+const SPARE_BYTES = 256 << 20;
+
 /** Buffers by size class, last given back first taken (its bytes are likeliest in a cache). */
 export class Pool {
   #free = new Map<number, Allocation[]>();
@@ -57,6 +62,7 @@ export class Pool {
     const free = this.#free.get(wanted) ?? [];
     let at = free.length - 1;
     while (at >= 0 && free[at].lastEncoder === notTouchedBy) at--;
+    if (at < 0) this.#makeRoom(wanted);
     const allocation = at >= 0 ? free.splice(at, 1)[0] : this.#create(wanted);
     this.#inUse += wanted;
     this.#peak = Math.max(this.#peak, this.#inUse);
@@ -74,15 +80,7 @@ export class Pool {
 
   /** Destroys every buffer that neither a scope nor the open encoder uses; the next calls create anew. */
   trim(): void {
-    const { encoderNumber } = this.source;
-    for (const [size, list] of this.#free) {
-      this.#free.set(size, list.filter((a) => a.lastEncoder === encoderNumber));
-      for (const { buffer, byteLength, lastEncoder } of list) {
-        if (lastEncoder === encoderNumber) continue;
-        buffer.destroy();
-        this.#allocated -= byteLength;
-      }
-    }
+    for (const allocation of this.#unused()) this.#destroy(allocation);
   }
 
   /** Bytes now and at the peak. */
@@ -93,6 +91,30 @@ export class Pool {
   /** Starts a new measurement of the peak. */
   resetPeak(): void {
     this.#peak = this.#inUse;
+  }
+
+  /** Free buffers that the open encoder has not touched, those unused for longest first. */
+  #unused(): Allocation[] {
+    const { encoderNumber } = this.source;
+    return [...this.#free.values()].flat()
+      .filter(({ lastEncoder }) => lastEncoder !== encoderNumber)
+      .sort((a, b) => a.lastEncoder - b.lastEncoder);
+  }
+
+  #makeRoom(byteLength: number): void {
+    const most = 1.25 * Math.max(this.#peak, this.#inUse + byteLength) + SPARE_BYTES;
+    if (this.#allocated + byteLength <= most) return;
+    for (const allocation of this.#unused()) {
+      if (this.#allocated + byteLength <= most) return;
+      this.#destroy(allocation);
+    }
+  }
+
+  #destroy(allocation: Allocation): void {
+    const free = this.#free.get(allocation.byteLength)!;
+    free.splice(free.indexOf(allocation), 1);
+    allocation.buffer.destroy();
+    this.#allocated -= allocation.byteLength;
   }
 
   #create(byteLength: number): Allocation {

@@ -101,6 +101,25 @@ Deno.test("pool: leaves out buffers that the open encoder touched when asked to"
   assert.equal(pool.take(100, "e", 8), b);
 });
 
+Deno.test("pool: buffers of sizes that went unused make room for others", () => {
+  const source = new CountedSource();
+  const pool = new Pool({ ...source, maxBufferSize: 1 << 30, create: () => source.create() });
+  const take = (bytes: number) => {
+    const allocation = pool.take(bytes, "tensor");
+    allocation.lastEncoder = source.made; // one encoder each
+    pool.give(allocation);
+  };
+  const sizes = [160, 176, 192, 208, 224].map((megabytes) => megabytes << 20);
+  sizes.forEach(take);
+  // A quarter more than the largest and 256 MiB are allowed: the two used last stay.
+  assert.deepEqual([source.made, source.destroyed], [5, 3]);
+  assert.ok(pool.memory.allocated <= 1.25 * pool.memory.peak + (256 << 20));
+  take(sizes[4]);
+  assert.equal(source.made, 5);
+  take(sizes[0]);
+  assert.equal(source.made, 6);
+});
+
 Deno.test("pool: trim keeps what the open encoder uses", () => {
   const source = new CountedSource();
   const pool = new Pool(source);
