@@ -30,6 +30,17 @@ export function verifyAnswer(rightAnswer: string, predicted: string): boolean {
   return rightNumber === givenNumber;
 }
 
+/**
+ * Compares an extracted answer with the right one as `verifyAnswer` does, but lets numbers miss it by a share of it.
+ * @param tolerance share of the right number, such as 0.001
+ */
+export function isWithin(rightAnswer: string, predicted: string, tolerance: number): boolean {
+  if (verifyAnswer(rightAnswer, predicted)) return true;
+  const [right, given] = [rightAnswer, predicted].map((text) => parsePythonFloat(tidy(text)));
+  if (right === undefined || given === undefined || !Number.isFinite(right)) return false;
+  return Math.abs(given - right) <= tolerance * Math.abs(right);
+}
+
 function tidy(answer: string): string {
   return answer.replace(/^[\n ]+|[\n ]+$/g, "").replace(/\.+$/, "").replaceAll(",", "");
 }
@@ -64,6 +75,20 @@ function decimalDigit(character: string): string {
   let start = code;
   while (isDigit(start - 1)) start--;
   return String((code - start) % 10);
+}
+
+/**
+ * Writes a number as Python's str() does a float: 39.0, 26.333333333333332, 1e+16.
+ * @returns the shortest digits that give the number back, as an exponent below 1e-4 and from 1e16
+ */
+export function formatPythonFloat(value: number): string {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf";
+  const magnitude = Math.abs(value);
+  if (Object.is(value, -0)) return "-0.0";
+  if (magnitude !== 0 && (magnitude < 1e-4 || magnitude >= 1e16)) {
+    return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
+  }
+  return Number.isInteger(value) ? `${value}.0` : String(value);
 }
 
 /** What the length of a reasoning in text is counted with. */

@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import {
   extractAnswer,
+  formatPythonFloat,
+  isWithin,
   parsePythonFloat,
   reasoningLength,
   reasoningTokens,
@@ -20,6 +22,49 @@ Deno.test("answers: every row of the published table", async () => {
     const extracted = extractAnswer(row.output_string);
     assert.equal(extracted, row.extracted, JSON.stringify(row));
     assert.equal(verifyAnswer(row.gt_answer, extracted) ? 1 : 0, row.correct, JSON.stringify(row));
+  }
+});
+
+Deno.test("answers: numbers as Python 3.11's str() writes floats, and back", () => {
+  const floats: readonly [number, string][] = [
+    [39, "39.0"],
+    [0, "0.0"],
+    [-0, "-0.0"],
+    [-9867630, "-9867630.0"],
+    [26.333333333333332, "26.333333333333332"],
+    [0.0001, "0.0001"],
+    [0.00001, "1e-05"],
+    [2.0107e-6, "2.0107e-06"],
+    [1.5e-10, "1.5e-10"],
+    [9284017268534.4, "9284017268534.4"],
+    [9999999999999998, "9999999999999998.0"],
+    [1e16, "1e+16"],
+    [1.25e100, "1.25e+100"],
+    [Infinity, "inf"],
+    [-Infinity, "-inf"],
+    [NaN, "nan"],
+  ];
+  for (const [value, text] of floats) {
+    assert.equal(formatPythonFloat(value), text);
+    assert.ok(Object.is(parsePythonFloat(text), value), text);
+  }
+});
+
+Deno.test("answers: a tolerance is a share of the right number; text and 0 must be met", () => {
+  const cases: readonly [right: string, given: string, isIn: boolean][] = [
+    ["26.333333333333332", "26.33", true],
+    ["26.333333333333332", "26.3", false],
+    ["-1,000", "-1001.", true],
+    ["1000", "-1000", false],
+    ["0", "0.0", true],
+    ["0", "0.0001", false],
+    ["x + 1", "x + 1", true],
+    ["x + 1", "1", false],
+    ["inf", "5", false],
+    ["5", "nan", false],
+  ];
+  for (const [right, given, isIn] of cases) {
+    assert.equal(isWithin(right, given, 0.001), isIn, `${given} for ${right}`);
   }
 });
 

@@ -83,17 +83,3 @@ Deno.test("qsa: a folder loads; its broken row is named with its path; tiny take
     await Deno.remove(folder, { recursive: true });
   }
 });
-
-Deno.test("qsa: the files of GSM8k-Aug, where they exist", async () => {
-  const files: readonly [name: string, count: number][] = [
-    ["gsm8k-aug/gsm_test.coconut.json", 1319],
-    ["gsm8k-aug/gsm_valid.coconut.json", 500],
-    ["gsm8k-aug-train-noaug/gsm_train_noaug.json", 6973],
-  ];
-  for (const [name, count] of files) {
-    const file = new URL(`../../../shared/data/${name}`, import.meta.url);
-    const text = await Deno.readTextFile(file).catch(() => undefined);
-    if (text === undefined) console.log(`skipped: no ../shared/data/${name}`);
-    else assert.equal(parseQsa(JSON.parse(text), name).length, count);
-  }
-});
