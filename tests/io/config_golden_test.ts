@@ -73,7 +73,7 @@ const DEVIATIONS: readonly Deviation[] = [
     because: "an unknown key is never created",
     here: {
       "model.model_kwargs.new_key=1":
-        "Unknown config key 'model.model_kwargs.new_key' (did you mean 'model.model_kwargs.do_rl'?)",
+        "Unknown config key 'model.model_kwargs.new_key' (did you mean 'model.model_kwargs.pad_row'?)",
     },
   },
   {

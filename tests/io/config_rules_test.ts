@@ -51,3 +51,46 @@ Deno.test("config: reinforcement as it is, and with what is rare but possible", 
   await train("do_rl=True", "n_latent_forward=3");
   await train("do_rl=True", "profile=released", "random_speed_in_group=True");
 });
+
+/** The paper's ablations and what goes with them; each is on or off. */
+const ABLATIONS = {
+  DL: "lp_deterministic=True",
+  NLL: "embed_modeling_loss=nll",
+  second: "pred_embed_forward_weight=1",
+  OC: "pred_compressed_cot=False",
+  MP: "sqrt_mean=False",
+  RL: "do_rl=True",
+  sums: "average_per_token_loss=False", // w/o average
+  speeds: "random_speed_in_group=True",
+};
+
+Deno.test("config colar: each combination of ablations is allowed, or refused with its reason", async () => {
+  const names = Object.keys(ABLATIONS) as (keyof typeof ABLATIONS)[];
+  const refused: Record<string, number> = {};
+  for (let bits = 0; bits < 2 ** names.length; bits++) {
+    const on = names.filter((_, i) => bits >> i & 1);
+    const told = await message(() => train(...on.map((name) => ABLATIONS[name])));
+    const has = (name: typeof names[number]) => on.includes(name);
+    const expected = has("RL")
+      ? has("DL") ? "lp_deterministic must be False with do_rl" : "no error"
+      : has("DL") && has("NLL")
+      ? "embed_modeling_loss must be mse with lp_deterministic"
+      : "no error";
+    assert.equal(told.split(":")[0], expected, on.join(" "));
+    refused[expected] = (refused[expected] ?? 0) + 1;
+  }
+  assert.deepEqual(Object.values(refused).sort((a, b) => a - b), [32, 64, 160]);
+});
+
+Deno.test("config colar: what a deterministic head cannot train is refused", async () => {
+  const deterministic = "lp_deterministic=True";
+  assert.equal(
+    await message(() => train(deterministic, "embed_modeling_loss=nll")),
+    "embed_modeling_loss must be mse with lp_deterministic: the density of a Gaussian of deviation " +
+      "1e-9 is a loss of about 1e18",
+  );
+  assert.equal(
+    await message(() => train(deterministic, "entropy_weight=-0.1")),
+    "entropy_weight must be 0 with lp_deterministic, got -0.1: a fixed deviation has a fixed entropy",
+  );
+});

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   type Config,
   configNames,
+  dataArguments,
   printConfig,
   resolveConfig,
   restoreConfig,
@@ -14,6 +15,7 @@ import { keysOf } from "../../io/config_tree.ts";
 import { ADVICE, changes, flat, message, resolve } from "./config_cases.ts";
 
 const FOLDER = new URL("../../configs", import.meta.url).pathname;
+const DATASETS = "arith, gsm8k, gsm8k_aug, gsm_hard, math, math_500, multiarith, svamp";
 const MODELS = (await configNames("models")).join(", ");
 const TARGETS = Object.keys(SCHEMAS).sort().join(" or ");
 
@@ -79,12 +81,35 @@ Deno.test("config: a value that is no YAML is an error in one line", async () =>
   assert.ok(!text.includes("\n"));
 });
 
+Deno.test("config: a saved configuration gets another data set's keys, and the defaults of the rest", async () => {
+  const saved = await resolve("cot", "source=./mine", "tiny_dataset=True", "n_test=3", "r=4");
+  const svamp = await dataArguments("svamp");
+  const { config } = await restoreConfig(saved.config, [...svamp, "n_test=7"]);
+  const { data_module: ours } = (await resolveConfig({ model: "cot", dataset: "svamp" })).config;
+  assert.deepEqual(config.data_module, { ...ours, n_test: 7 });
+  assert.deepEqual([ours.source, ours.test_split, ours.tiny_dataset], [
+    "ChilleD/SVAMP",
+    "all",
+    false,
+  ]);
+  assert.equal(config.model.model_kwargs.lora_config.r, 4);
+  const arith = await restoreConfig(saved.config, await dataArguments("arith"));
+  assert.deepEqual([arith.config.data_module.dataset_name, arith.config.data_module.source], [
+    "arith",
+    null,
+  ]);
+  assert.equal(
+    await message(() => dataArguments("arth")),
+    `Unknown dataset 'arth'. configs/datasets/ has: ${DATASETS}`,
+  );
+});
+
 Deno.test("config: unknown names are told what there is", async () => {
   const known = { dataset: "arith", model: "cot", trainer: "default" };
   const cases: [Partial<typeof known>, string][] = [
     [{ model: "colr" }, `Unknown model 'colr'. configs/models/ has: ${MODELS}`],
     [{ model: "../models/cot" }, `Unknown model '../models/cot'. configs/models/ has: ${MODELS}`],
-    [{ dataset: "arth" }, "Unknown dataset 'arth'. configs/datasets/ has: arith, gsm8k_aug"],
+    [{ dataset: "arth" }, `Unknown dataset 'arth'. configs/datasets/ has: ${DATASETS}`],
     [{ trainer: "fast" }, "Unknown trainer 'fast'. configs/trainer/ has: default"],
   ];
   for (const [name, text] of cases) {
@@ -187,7 +212,7 @@ Deno.test("config: every YAML file resolves, starts with its command and explain
       const lines = (await Deno.readTextFile(join(FOLDER, layer, `${name}.yaml`))).split("\n");
       assert.match(
         lines.slice(0, 4).join("\n"),
-        /^# .*\n#( .*)?\n(# .*\n)?.*\.\/denow task train /,
+        /^# .*\n#( .*)?\n(# .*\n)?.*\.\/denow task (train|test) /,
       );
       lines.forEach((line, i) => {
         if (!/^ *\w+: \S/.test(line)) return;
@@ -235,7 +260,36 @@ Deno.test("config: the embedded run is the recipe of the embedded model, the pap
     r: 128,
     lora_alpha: 32,
     target_modules: null,
+    ...PLAIN_LORA,
   });
+});
+
+const PLAIN_LORA = { use_rslora: false, rank_pattern: {}, alpha_pattern: {} };
+
+Deno.test("config: numbers by name are one value, in files, in arguments and saved", async () => {
+  const { config } = await resolve("cot", 'rank_pattern={"q_proj": 8, "0.self_attn.v_proj": 2}');
+  const { rank_pattern } = config.model.model_kwargs.lora_config;
+  assert.deepEqual(rank_pattern, { q_proj: 8, "0.self_attn.v_proj": 2 });
+  assert.deepEqual((await restoreConfig(await printConfig(config))).config, config);
+  for (const value of ["[1]", "3", '{"a": 0}', '{"a": "b"}']) {
+    await assert.rejects(
+      resolve("cot", `rank_pattern=${value}`),
+      /must be numbers above 0 by name/,
+    );
+  }
+});
+
+Deno.test("config: what was saved before a key existed means what it then did", async () => {
+  const { config } = await resolve("cot");
+  const saved = JSON.parse(JSON.stringify(config));
+  delete saved.model.model_kwargs.pad_row;
+  for (const key of Object.keys(PLAIN_LORA)) delete saved.model.model_kwargs.lora_config[key];
+  assert.deepEqual((await restoreConfig(saved)).config, config);
+  delete saved.seed;
+  await assert.rejects(
+    async () => await restoreConfig(saved),
+    /No file of the configuration sets 'seed'/,
+  );
 });
 
 Deno.test("config: Distill and CODI have their published values, and embedded runs from a CoT", async () => {
@@ -247,7 +301,8 @@ Deno.test("config: Distill and CODI have their published values, and embedded ru
   assert.equal(distill.model.training_kwargs.optimizer.lr, 1e-4);
   const { codi_config: config, lora_config: lora } = codi.model.model_kwargs;
   assert.deepEqual([config.num_latent, config.distill_loss_factor], [6, 20]);
-  assert.deepEqual(lora, { r: 128, lora_alpha: 32, target_modules: "all-linear" });
+  const sizes = { r: 128, lora_alpha: 32, target_modules: "all-linear" };
+  assert.deepEqual(lora, { ...sizes, ...PLAIN_LORA });
   assert.deepEqual(codi.model.training_kwargs.optimizer, { lr: 8e-4, weight_decay: 0.1 });
   assert.deepEqual([codi.trainer.gradient_clip_val, codi.dataloader.batch_size], [2, 128]);
   for (const model of ["distill", "codi"]) {
@@ -265,16 +320,16 @@ Deno.test("config: what is printed is read back the same, in one order", async (
       model,
       overrides: ["lr=1e-7", "dataset_name=007", "epoch_scaling=0.5"],
     });
-    const text = printConfig(config);
+    const text = await printConfig(config);
     assert.match(text, /^seed: 0\nprofile: corrected\ntrainer:\n {2}max_epochs: 2\n/);
-    const again = restoreConfig(text);
+    const again = await restoreConfig(text);
     assert.deepEqual(again, { config, set: [] });
-    assert.equal(printConfig(again.config), text);
-    assert.equal(printConfig(JSON.parse(JSON.stringify(config))), text);
+    assert.equal(await printConfig(again.config), text);
+    assert.equal(await printConfig(JSON.parse(JSON.stringify(config))), text);
     const reversed = Object.fromEntries(Object.entries(config).reverse());
-    assert.equal(printConfig(reversed as unknown as Config), text);
-    assert.deepEqual(restoreConfig(JSON.parse(JSON.stringify(config))), again);
-    const { config: more } = restoreConfig(text, ["max_new_tokens=3"]);
+    assert.equal(await printConfig(reversed as unknown as Config), text);
+    assert.deepEqual(await restoreConfig(JSON.parse(JSON.stringify(config))), again);
+    const { config: more } = await restoreConfig(text, ["max_new_tokens=3"]);
     assert.equal(more.model.model_kwargs.answer_generation_config.max_new_tokens, 3);
   }
 });
@@ -326,7 +381,7 @@ const faults: [string, string, string, RegExp][] = [
     "models/colar.yaml",
     "models/colar.ts",
     "models/colour.ts",
-    /^configs\/models\/colar.yaml: model.target must be (models\/\w+.ts or )+models\/icot.ts, got 'models\/colour.ts'$/,
+    /^configs\/models\/colar.yaml: model.target must be (models\/\w+.ts or )+models\/icot.ts, or a file of your own that is there, got 'models\/colour.ts'$/,
   ],
   [
     "models/colar.yaml",
@@ -382,9 +437,10 @@ for (const [file, from, to, text] of faults) {
   });
 }
 
-Deno.test("config: a saved text of another program is refused by name", () => {
-  assert.throws(() => restoreConfig("a: 1", [], "run.yaml"), {
+Deno.test("config: a saved text of another program is refused by name", async () => {
+  await assert.rejects(restoreConfig("a: 1", [], "run.yaml"), {
     name: "RangeError",
-    message: `run.yaml: model.target must be ${TARGETS}, got nothing`,
+    message:
+      `run.yaml: model.target must be ${TARGETS}, or a file of your own that is there, got nothing`,
   });
 });

@@ -113,3 +113,14 @@ Deno.test("progress writes durations as clocks do", () => {
   const texts = ["0:00", "0:59", "1:00", "1:00:00", "1:00:00", "100:01:01"];
   assert.deepEqual(values.map(duration), texts);
 });
+
+Deno.test("progress of bytes is in MB, with their rate", () => {
+  const { progress, clock, texts } = display({ label: "fetch", total: 269_000_000, isBytes: true });
+  clock.ms += 2000;
+  progress.update(25_000_000);
+  progress[Symbol.dispose]();
+  assert.equal(
+    texts[0],
+    "\rfetch 25.0/269.0 MB  [==                  ]  9 %  12.5 MB/s  ETA 0:20\x1b[K",
+  );
+});

@@ -1,0 +1,135 @@
+/**
+ * Beginning a run from what is no checkpoint of ours: a PyTorch file of the published code, or an adapter of PEFT.
+ *
+ * Both become a checkpoint under our names, so that the rest of a run knows no difference; what each tensor became is
+ * told in full, and what such files do not say (the row of [PAD]) is warned of.
+ */
+import { basename } from "node:path";
+import { loadCheckpoint } from "../io/checkpoint.ts";
+import { type Config, type ConfigRequest, resolveConfig, type Resolved } from "../io/config.ts";
+import { checkpointName, readAdapter } from "../io/peft.ts";
+import { isFile, loadPublishedCheckpoint } from "../io/published_checkpoint.ts";
+import type { Method } from "../models/method.ts";
+import { describe, type NamedCheckpoint, type Unshared } from "./tensors.ts";
+
+type LoraKeys = Partial<Config["model"]["model_kwargs"]["lora_config"]>;
+
+/** Loads a checkpoint of ours, or a PyTorch file. */
+export async function loadStart(path: string): Promise<NamedCheckpoint> {
+  if (!await isFile(path)) {
+    return { path, checkpoint: await loadCheckpoint(path, { optimizer: false }) };
+  }
+  const { checkpoint, notRead } = await loadPublishedCheckpoint(path);
+  return { path, checkpoint, origin: "torch", notRead };
+}
+
+/**
+ * Loads a PyTorch file to test it; the files of configs/ say what its tensors are of.
+ * @throws {RangeError} when no model is named, or the file is of another backbone or scale.
+ */
+export async function configureForeignTest(
+  path: string,
+  { model, ...request }: Partial<ConfigRequest>,
+): Promise<NamedCheckpoint & Resolved> {
+  if (model === undefined) {
+    throw new RangeError(
+      `'${path}' is a file of PyTorch, which does not say how it is tested: ` +
+        "add --model=colar and --dataset=gsm8k_aug",
+    );
+  }
+  const start = await loadStart(path);
+  const resolved = await resolveConfig({ model, ...request });
+  checkBackbone(start, resolved.config);
+  checkScale(start, resolved.config);
+  return { ...start, ...resolved };
+}
+
+/** Loads an adapter of PEFT as a checkpoint. */
+export async function loadAdapterStart(path: string): Promise<NamedCheckpoint> {
+  const { config, tensors } = await readAdapter(path);
+  const named = new Map([...tensors].map(([name, tensor]) => [checkpointName(name), tensor]));
+  const model_kwargs = { model_id: "its base model", do_lora: true, lora_config: config };
+  const model = { target: "an adapter of PEFT", model_kwargs };
+  return {
+    path,
+    checkpoint: { tensors: named, state: { epoch: 0, step: 0 }, config: { model } },
+    origin: "peft",
+  };
+}
+
+/** The arguments that give a run's adapter the sizes of one of PEFT. */
+export async function adapterSettings(path: string): Promise<string[]> {
+  const { config } = await readAdapter(path);
+  const place = "model.model_kwargs";
+  const sizes = Object.entries(config).map(([key, value]) =>
+    `${place}.lora_config.${key}=${JSON.stringify(value)}`
+  );
+  return [`${place}.do_lora=true`, ...sizes];
+}
+
+/**
+ * Refuses a checkpoint of another backbone; a plain state dict does not say of which it is.
+ * @throws {RangeError} naming both.
+ */
+export function checkBackbone({ path, checkpoint, origin }: NamedCheckpoint, config: Config): void {
+  const saved = (checkpoint.config as Partial<Config>).model?.model_kwargs?.model_id;
+  const { model_id } = config.model.model_kwargs;
+  if (saved === undefined && origin === "torch") return;
+  const nameOf = (id: string) => basename(id.replace(/@[0-9a-f]{40}$/, "")); // another commit is no other backbone
+  if (saved !== undefined && nameOf(saved) === nameOf(model_id)) return;
+  throw new RangeError(
+    `'${path}' was saved from ${
+      describe(checkpoint.config)
+    }, but this run's model_id is '${model_id}'; ` +
+      "name a checkpoint of the same backbone, or set model_id to its",
+  );
+}
+
+/**
+ * Refuses a checkpoint whose adapter was trained with another scale: its numbers would mean something else.
+ * @throws {RangeError} naming both values and what to set.
+ */
+export function checkScale({ path, checkpoint }: NamedCheckpoint, config: Config): void {
+  const { do_lora, lora_config } = config.model.model_kwargs;
+  const { model } = checkpoint.config as { model?: { model_kwargs?: Record<string, unknown> } };
+  const saved = (model?.model_kwargs?.lora_config ?? {}) as LoraKeys;
+  if (!do_lora || model?.model_kwargs?.do_lora === false) return;
+  for (const key of ["lora_alpha", "use_rslora", "alpha_pattern"] as const) {
+    const [was, is] = [saved[key], lora_config[key]].map((value) => JSON.stringify(value));
+    if (was === undefined || was === is) continue;
+    throw new RangeError(
+      `'${path}' was trained with ${key} ${was}, this run's is ${is}; set ${key}=${was}`,
+    );
+  }
+}
+
+/**
+ * What became of each tensor of a foreign start, in lines.
+ * @throws {RangeError} when an adapter does not fit the model module by module.
+ */
+export function foreignReport(
+  { path, checkpoint, origin, notRead = [] }: NamedCheckpoint,
+  { missing, unused }: Unshared,
+  { backbone, tokenizer }: Pick<Method, "backbone" | "tokenizer">,
+): string[] {
+  if (origin === undefined) return [];
+  const [absent] = missing.filter((name) => name.startsWith("llm."));
+  if (origin === "peft" && (unused.length > 0 || absent !== undefined)) {
+    const what = unused.length > 0 ? `has '${unused[0]}' and the model not` : `has no '${absent}'`;
+    throw new RangeError(`'${path}' ${what}; name an adapter of the same base model`);
+  }
+  const numUsed = checkpoint.tensors.size - unused.length;
+  const lines = [
+    `${path}: ${numUsed} of ${checkpoint.tensors.size + notRead.length} tensors are used`,
+    ...(unused.length > 0 ? [`  in it, but not used: ${unused.join(", ")}`] : []),
+    ...(notRead.length > 0 ? [`  no floats, so not read: ${notRead.join(", ")}`] : []),
+    ...(missing.length > 0 ? [`  not in it, so new: ${missing.join(", ")}`] : []),
+  ];
+  if (origin === "torch" && backbone.config.vocab_size < tokenizer.size) {
+    lines.push(
+      `Warning: ${path} holds no row for [PAD], and its run's was drawn by PyTorch: pad_row says how ` +
+        "this run makes one; answers differ where pad_in_answer lets [PAD] be drawn",
+    );
+  }
+  return lines;
+}
