@@ -62,7 +62,8 @@ export type {
   Question,
 } from "./models/method.ts";
 export { AdamW } from "./training/adamw.ts";
-export { buildMethod, type Built, loadData } from "./training/build.ts";
+export { buildMethod, type Built } from "./training/build.ts";
+export { loadData } from "./training/load_data.ts";
 export { evaluate, type Evaluation } from "./training/evaluate.ts";
 export { readTensors, writeTensors } from "./training/tensors.ts";
 export { train, type TrainOptions } from "./training/trainer.ts";

@@ -20,7 +20,8 @@ import { openGpu } from "../io/open_gpu.ts";
 import { Report } from "../io/report.ts";
 import { noLog, type RunLog } from "../io/run_log.ts";
 import { batchDraws } from "../models/colar_draws.ts";
-import { buildMethod, loadData } from "../training/build.ts";
+import { buildMethod } from "../training/build.ts";
+import { loadData } from "../training/load_data.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { train } from "../training/trainer.ts";
 

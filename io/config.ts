@@ -1,23 +1,25 @@
 /**
  * A run's configuration: trainer <- model <- dataset YAML <- `key=value` arguments, each over what stands before it.
  *
- * The model's YAML names the class to build (`target: models/colar.ts`), which decides what keys there are. A dataset's
- * YAML may hold settings for one model only, under `models`. Last, switches that follow `profile` take its preset, and
- * `max_epochs`, which counts passes over the training rows, is divided by `epoch_scaling`, the passes of one epoch.
+ * Each is a file of configs/, or of the user's own. The model's YAML names the class to build (`target:
+ * models/colar.ts`), which decides what keys there are (config_model.ts). A dataset's YAML may hold settings for one
+ * model only, under `models`. Last, switches that follow `profile` take its preset, and `max_epochs`, which counts
+ * passes over the training rows, is divided by `epoch_scaling`, the passes of one epoch.
  * As in the published harness (xiaomi-research/colar, run.py); config_override.ts says where arguments differ.
  */
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { exists } from "./atomic.ts";
 import { shown } from "./config_kinds.ts";
+import { isBuiltIn, keysOfModel, targetOf } from "./config_model.ts";
 import { applyArgument, checkedSetting, type Setting } from "./config_override.ts";
 import { type Profile, switchValue } from "./config_profile.ts";
-import { type Config, SCHEMAS } from "./config_schema.ts";
+import type { Config } from "./config_schema.ts";
 import {
   flatten,
   formatYaml,
   isMapping,
   type Keys,
-  keysOf,
   nest,
   parseYaml,
   type Values,
@@ -26,13 +28,13 @@ import {
 export type { ColarConfig, Config, CotConfig } from "./config_schema.ts";
 export type { Setting } from "./config_override.ts";
 
-/** What a command line names. */
+/** What a command line names: files of configs/, without .yaml, or paths of one's own, with it. */
 export interface ConfigRequest {
-  /** A file of configs/models, without .yaml. */
+  /** Of configs/models. */
   readonly model: string;
-  /** A file of configs/datasets. @default {"arith"} */
+  /** Of configs/datasets. @default {"arith"} */
   readonly dataset?: string;
-  /** A file of configs/trainer. @default {"default"} */
+  /** Of configs/trainer. @default {"default"} */
   readonly trainer?: string;
   /** Arguments such as `batch_size=8`; a later one wins. @default {[]} */
   readonly overrides?: readonly string[];
@@ -49,6 +51,10 @@ export interface Resolved {
 
 const FOLDER = fileURLToPath(new URL("../configs", import.meta.url));
 const LAYERS = ["trainer", "models", "datasets"] as const;
+const YAML = ".yaml";
+
+/** Whether a name is a path of the user's own rather than of a file of configs/. */
+const isPath = (name: string) => name.endsWith(YAML);
 
 /**
  * Merges and checks the configuration of a run.
@@ -58,19 +64,20 @@ const LAYERS = ["trainer", "models", "datasets"] as const;
 export async function resolveConfig(request: ConfigRequest): Promise<Resolved> {
   const { model, dataset = "arith", trainer = "default", overrides = [] } = request;
   const { folder = FOLDER } = request;
-  const [trainerTree, modelTree, datasetTree] = [
-    await readLayer(folder, "trainer", trainer),
-    await readLayer(folder, "models", model),
-    await readLayer(folder, "datasets", dataset),
-  ];
-  const keys = keysOfModel(modelTree, `configs/models/${model}.yaml`);
+  const trainerLayer = await readLayer(folder, "trainer", trainer);
+  const modelLayer = await readLayer(folder, "models", model);
+  const { tree: { models = {}, ...everyModel }, origin } = await readLayer(
+    folder,
+    "datasets",
+    dataset,
+  );
+  const keys = await keysOfModel(modelLayer.tree, modelLayer.origin);
   const values: Values = new Map();
-  merge(values, keys, trainerTree, `configs/trainer/${trainer}.yaml`);
-  merge(values, keys, modelTree, `configs/models/${model}.yaml`);
-  const { models = {}, ...everyModel } = datasetTree;
-  const origin = `configs/datasets/${dataset}.yaml`;
+  if (!isBuiltIn(targetOf(modelLayer.tree))) await mergeCot(values, keys, folder);
+  for (const layer of [trainerLayer, modelLayer]) merge(values, keys, layer.tree, layer.origin);
   merge(values, keys, everyModel, origin);
-  merge(values, keys, await ofModel(models, model, folder, origin), `${origin}: models.${model}`);
+  const name = isPath(model) ? basename(model, YAML) : model;
+  merge(values, keys, await ofModel(models, name, folder, origin), `${origin}: models.${name}`);
   return finish(values, keys, overrides, scaleEpochs);
 }
 
@@ -80,25 +87,48 @@ export async function resolveConfig(request: ConfigRequest): Promise<Resolved> {
  * @param origin the file, as messages name it
  * @throws as `resolveConfig` does.
  */
-export function restoreConfig(
+export async function restoreConfig(
   saved: unknown,
   overrides: readonly string[] = [],
   origin = "config.yaml",
-): Resolved {
+): Promise<Resolved> {
   const tree = typeof saved === "string" ? parseYaml(saved, origin) : saved;
-  const keys = keysOfModel(tree, origin);
+  const keys = await keysOfModel(tree, origin);
   const values: Values = new Map();
   merge(values, keys, tree, origin);
+  for (const [path, { before }] of keys) {
+    if (before !== undefined && !values.has(path)) values.set(path, before);
+  }
   return finish(values, keys, overrides);
 }
 
 /** The configuration as YAML, in the order of the schema; `restoreConfig` reads it back. */
-export function printConfig(config: Config): string {
-  const keys = keysOf(SCHEMAS[config.model.target]);
+export async function printConfig(config: Config): Promise<string> {
+  const keys = await keysOfModel(config, "config");
   const values = flatten(config, keys, "config").map(([path, value]) =>
     [path, checkedSetting(path, keys.get(path)!, value)] as const
   );
   return formatYaml(new Map(values), keys);
+}
+
+/**
+ * The arguments that give a saved configuration another data set: its keys of `data_module`, where its file is silent
+ * those of trainer/default.
+ * @param dataset a file of configs/datasets, or a path
+ * @throws as `resolveConfig` does.
+ */
+export async function dataArguments(dataset: string, folder = FOLDER): Promise<string[]> {
+  const layers = [
+    await readLayer(folder, "trainer", "default"),
+    await readLayer(folder, "datasets", dataset),
+  ];
+  const values = Object.assign(
+    {},
+    ...layers.map(({ tree }) => isMapping(tree.data_module) ? tree.data_module : {}),
+  );
+  return Object.entries(values).map(([key, value]) =>
+    `data_module.${key}=${JSON.stringify(value)}`
+  );
 }
 
 /** The names in one of the folders trainer, models and datasets, sorted. */
@@ -108,35 +138,53 @@ export async function configNames(
 ): Promise<string[]> {
   const names: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(join(folder, layer))) {
-    if (!isDirectory && name.endsWith(".yaml")) names.push(name.slice(0, -".yaml".length));
+    if (!isDirectory && name.endsWith(YAML)) names.push(name.slice(0, -YAML.length));
   }
   return names.sort();
+}
+
+/** A file of the configuration. */
+interface Layer {
+  readonly tree: Record<string, unknown>;
+  /** As messages name it. */
+  readonly origin: string;
 }
 
 async function readLayer(
   folder: string,
   layer: typeof LAYERS[number],
   name: string,
-): Promise<Record<string, unknown>> {
-  const names = await configNames(layer, folder);
-  if (!names.includes(name)) {
-    const kind = layer.replace(/s$/, "");
-    throw new RangeError(`Unknown ${kind} '${name}'. configs/${layer}/ has: ${names.join(", ")}`);
+): Promise<Layer> {
+  const { path, origin } = await findLayer(folder, layer, name);
+  const tree = parseYaml(await Deno.readTextFile(path), origin);
+  if (!isMapping(tree)) {
+    throw new TypeError(`${origin} must have keys and values, got ${shown(tree)}`);
   }
-  const origin = `configs/${layer}/${name}.yaml`;
-  const tree = parseYaml(await Deno.readTextFile(join(folder, layer, `${name}.yaml`)), origin);
-  if (isMapping(tree)) return tree;
-  throw new TypeError(`${origin} must have keys and values, got ${shown(tree)}`);
+  return { tree: isPath(name) ? fromItsFolder(tree, path) : tree, origin };
 }
 
-/** The keys of the model that `model.target` of a tree names. */
-function keysOfModel(tree: unknown, origin: string): Keys {
-  const model = isMapping(tree) ? tree.model : undefined;
-  const target = isMapping(model) ? model.target : undefined;
-  const found = Object.entries(SCHEMAS).find(([name]) => name === target);
-  if (found) return keysOf(found[1]);
-  const known = Object.keys(SCHEMAS).sort().join(" or ");
-  throw new RangeError(`${origin}: model.target must be ${known}, got ${shown(target)}`);
+async function findLayer(folder: string, layer: typeof LAYERS[number], name: string) {
+  const kind = layer.replace(/s$/, "");
+  if (isPath(name)) {
+    if (await exists(name)) return { path: name, origin: name };
+    throw new RangeError(
+      `No file '${name}'; --${kind} takes a name of configs/${layer}/, or a path of your own`,
+    );
+  }
+  const names = await configNames(layer, folder);
+  if (!names.includes(name)) {
+    throw new RangeError(`Unknown ${kind} '${name}'. configs/${layer}/ has: ${names.join(", ")}`);
+  }
+  const path = join(folder, layer, name + YAML);
+  return { path, origin: `configs/${layer}/${name}.yaml` };
+}
+
+/** A tree whose `target: ./own.ts` names the file beside the YAML that says so. */
+function fromItsFolder(tree: Record<string, unknown>, path: string): Record<string, unknown> {
+  const { model } = tree;
+  if (!isMapping(model) || typeof model.target !== "string") return tree;
+  if (!/^\.\.?\//.test(model.target)) return tree;
+  return { ...tree, model: { ...model, target: join(dirname(path), model.target) } };
 }
 
 /** The part of a dataset's settings that one model takes; each name must be a model's. */
@@ -150,7 +198,7 @@ async function ofModel(
     throw new TypeError(`${origin}: models must have a model's name and its keys below`);
   }
   const names = await configNames("models", folder);
-  const unknown = Object.keys(models).find((name) => !names.includes(name));
+  const unknown = Object.keys(models).find((name) => name !== model && !names.includes(name));
   if (unknown === undefined) return models[model] ?? {};
   throw new RangeError(
     `${origin}: Unknown model '${unknown}'. configs/models/ has: ${names.join(", ")}`,
@@ -160,6 +208,16 @@ async function ofModel(
 function merge(values: Values, keys: Keys, tree: unknown, origin: string): void {
   for (const [path, value] of flatten(tree, keys, origin)) {
     values.set(path, checkedSetting(`${origin}: ${path}`, keys.get(path)!, value));
+  }
+}
+
+/** What a method of one's own does not say about the keys of every method is as in CoT's file. */
+async function mergeCot(values: Values, keys: Keys, folder: string): Promise<void> {
+  const { tree, origin } = await readLayer(folder, "models", "cot");
+  const cot: Values = new Map();
+  merge(cot, await keysOfModel(tree, origin), tree, origin);
+  for (const [path, value] of cot) {
+    if (keys.has(path) && path !== "model.target") values.set(path, value);
   }
 }
 

@@ -6,7 +6,12 @@
  */
 
 /** A value of a configuration key. */
-export type Value = null | boolean | number | string | readonly Value[];
+export type Value = null | boolean | number | string | readonly Value[] | NumbersByName;
+
+/** A mapping of names to numbers, which is one value. */
+export interface NumbersByName {
+  readonly [name: string]: number;
+}
 
 /** The values that a key takes. */
 export interface Kind<T extends Value = Value> {
@@ -16,6 +21,8 @@ export interface Kind<T extends Value = Value> {
   readonly types: readonly string[];
   /** Whether any text is a value, so that `007` is the text 007. */
   readonly anyText?: boolean;
+  /** What a configuration means that was saved before there was this key. */
+  readonly before?: T;
   readonly accepts: (value: unknown) => value is T;
 }
 
@@ -91,6 +98,20 @@ export function list<T extends Value>(kind: Kind<T>): Kind<readonly T[]> {
     accepts: (value): value is readonly T[] =>
       Array.isArray(value) && value.length > 0 && value.every((item) => kind.accepts(item)),
   };
+}
+
+/** Numbers above 0 by name, `{"q_proj": 8}`; may be empty. */
+export const numbersByName: Kind<NumbersByName> = {
+  rule: 'numbers above 0 by name, as in {"q_proj": 8}',
+  types: ["object"],
+  accepts: (value): value is NumbersByName =>
+    typeof value === "object" && value !== null && !Array.isArray(value) &&
+    Object.values(value).every((item) => Number.isFinite(item) && item > 0),
+};
+
+/** A kind of a key that came later: what a configuration from before means. */
+export function since<T extends Value>(kind: Kind<T>, before: T): Kind<T> {
+  return { ...kind, before };
 }
 
 /** Any of two or three kinds. */

@@ -5,18 +5,8 @@
  * switch is a key of the configuration whose YAML value is `profile`; an argument (`layout=as-released`) turns one
  * alone. `row` is the row of the audit of xiaomi-research/colar at 4b6ae9a, whose lines `where` names.
  *
- * Rows that touch CoT, CoLaR's supervised stage, evaluation or data and are no switch here: plain keys, the same in
- * both profiles, are A16 (embeds_std), B11 (replace_r_with_auto_prob), B15 (entropy_weight), B16 (lp_deterministic),
- * B19 (target_modules), B20 (gradient_clip_val, schedule, weight_decay), C1 (pred_compressed_cot, which is read here).
- * Distill: A9 (its class exists here) and A11 (teacher and student have a cache each) have no released side, and A10 (what
- * sets it apart from CODI) are plain keys: distill_proj, proj_layer_norm, distill_loss_div_std, include_last_cot,
- * target_modules, lr; CODI is a model of its own (--model=codi).
- * Reinforcement: B23 (punish_latent_length) is a plain key; both profiles do as published for A19 (latents and answer
- * are averaged apart, no KL), B21 (log-probabilities at temperature 1 whatever the rollout draws with: top_p=1 makes them
- * those of the draws) and B24 (one pass over the minibatches of one rollout).
- * Both profiles do as published for A15 (c is drawn once per batch; at c = 1 pads keep their embedding), B2 (at least
- * one latent), B4 and B5 (how an answer is read), B14 (a group's label is one of its tokens) and B17 (no BOS). Draws
- * keyed by question (C11) and one cache throughout (B3) change no expected number, so they have no released side.
+ * Rows that are no switch stand, with why, in deviations.ts, which makes docs/deviations.md of both
+ * (`./denow task docs`).
  */
 import { boolean, integer, type Kind, oneOf, type Value } from "./config_kinds.ts";
 
@@ -247,6 +237,30 @@ export const SWITCHES = {
     where: "model_base.py:192-199, icot.py:34-37",
     changes: "iCoT's prompt when answering: the bare question, or speed and ### behind it as in " +
       "training",
+  }),
+  gsm8k_steps: define(oneOf("sentences", "equations"), {
+    released: "sentences",
+    corrected: "equations",
+    row: "B9",
+    where: "data_preprocessing/gsm8k.py:8-10",
+    changes: "the steps of GSM8K: its sentences, or only their equations, as the paper's set " +
+      "GSM8k-Aug has them",
+  }),
+  question_text: define(oneOf("as-released", "tidy"), {
+    released: "as-released",
+    corrected: "tidy",
+    row: "none",
+    where: "data_preprocessing/svamp.py, multiarith.py",
+    changes: "as-released keeps the second full stop of 642 questions of SVAMP and the spaces " +
+      "around those of MultiArith",
+  }),
+  boxed_answer: define(oneOf("as-released", "balanced"), {
+    released: "as-released",
+    corrected: "balanced",
+    row: "B10",
+    where: "data_preprocessing/math.py:17-25,39-45",
+    changes: "MATH's answer: the only \\boxed{ to the last brace of all text behind it, else the " +
+      "row is dropped; or the last box to the brace that closes it",
   }),
 } as const;
 

@@ -1,7 +1,9 @@
 /**
  * What several keys of a configuration must keep together: combinations that could not learn are refused, with why.
  *
- * Only a run that trains asks: a trained checkpoint may be tested with any of them.
+ * Only a run that trains asks: a trained checkpoint may be tested with any of them. What is not refused trains: the
+ * ablations of the paper (-DL, -OC, -MP, -NLL, w/o average), and each of them with each other, with a second pass and
+ * with random speeds. Keys of the supervised loss are not read in reinforcement, nor its keys in the supervised stage.
  */
 import type { ColarConfig, Config } from "./config_schema.ts";
 
@@ -10,6 +12,17 @@ type Rule = (
   model: ColarConfig["model_kwargs"],
   trainer: Config["trainer"],
 ) => string | false;
+
+const SUPERVISED: readonly Rule[] = [
+  ({ latent_cot_config: { embed_modeling_loss }, latent_policy_config: { lp_deterministic } }) =>
+    lp_deterministic && embed_modeling_loss === "nll" &&
+    "embed_modeling_loss must be mse with lp_deterministic: the density of a Gaussian of deviation " +
+      "1e-9 is a loss of about 1e18",
+  ({ latent_cot_config: { entropy_weight }, latent_policy_config: { lp_deterministic } }) =>
+    lp_deterministic && entropy_weight !== 0 &&
+    `entropy_weight must be 0 with lp_deterministic, got ${entropy_weight}: a fixed deviation has ` +
+      "a fixed entropy",
+];
 
 const REINFORCEMENT: readonly Rule[] = [
   ({ latent_policy_config: { lp_deterministic } }) =>
@@ -43,8 +56,8 @@ const REINFORCEMENT: readonly Rule[] = [
  * @throws {RangeError} saying which key, why, and what to set instead.
  */
 export function checkCombinations({ model, trainer }: Config): void {
-  if (model.target !== "models/colar.ts" || !model.model_kwargs.do_rl) return;
-  for (const rule of REINFORCEMENT) {
+  if (model.target !== "models/colar.ts") return;
+  for (const rule of model.model_kwargs.do_rl ? REINFORCEMENT : SUPERVISED) {
     const message = rule(model.model_kwargs, trainer);
     if (message) throw new RangeError(message);
   }

@@ -15,7 +15,10 @@ import {
   nothing,
   number,
   numberList,
+  numbersByName,
   oneOf,
+  type Schema,
+  since,
   text,
 } from "./config_kinds.ts";
 import { profile, SWITCHES } from "./config_profile.ts";
@@ -35,6 +38,7 @@ const COMMON = {
   dataloader: { batch_size: integer(1), val_batch_size: integer(1) },
   evaluation: {
     test_times: integer(1),
+    answer_tolerance: since(either(number({ above: 0 }), nothing), null),
     protocol: SWITCHES.protocol,
     interval: SWITCHES.interval,
     reasoning_length: SWITCHES.reasoning_length,
@@ -45,6 +49,11 @@ const COMMON = {
 const DATA = {
   data_module: {
     dataset_name: text,
+    source: since(either(text, nothing), null),
+    test_split: since(oneOf("test", "all"), "test"),
+    gsm8k_steps: since(SWITCHES.gsm8k_steps, "equations"),
+    question_text: since(SWITCHES.question_text, "tidy"),
+    boxed_answer: since(SWITCHES.boxed_answer, "balanced"),
     n_train: either(integer(1), nothing),
     n_val: either(integer(1), nothing),
     n_test: either(integer(1), nothing),
@@ -60,8 +69,12 @@ const BACKBONE = {
     r: integer(1),
     lora_alpha: number({ above: 0 }),
     target_modules: either(list(text), oneOf("all-linear"), nothing),
+    use_rslora: since(boolean, false),
+    rank_pattern: since(numbersByName, {}),
+    alpha_pattern: since(numbersByName, {}),
   },
   freeze_embeddings: boolean,
+  pad_row: since(oneOf("drawn", "mean"), "drawn"),
   answer_generation_config: {
     max_new_tokens: integer(1),
     do_sample: boolean,
@@ -237,6 +250,22 @@ export const SCHEMAS = {
   "models/coconut.ts": { ...COMMON, ...DATA, model: COCONUT },
 } as const;
 
+/**
+ * The keys of a method that is none of the project's: what every method has, and its own.
+ * @param target the file that it is in
+ * @param options its own keys, of `model_kwargs`
+ * @throws {RangeError} when one of them is a key of every method.
+ */
+export function ownSchema(target: string, options: Schema): Schema {
+  const taken = Object.keys(options).find((key) => Object.hasOwn(BACKBONE, key));
+  if (taken !== undefined) {
+    throw new RangeError(`${target}: options.${taken} is a key of every method; rename it`);
+  }
+  const model_kwargs = { ...BACKBONE, ...options };
+  const model = { target: oneOf(target), start: oneOf("cot", "none"), model_kwargs };
+  return { ...COMMON, ...DATA, model: { ...model, training_kwargs: TRAINING } };
+}
+
 /** What CoT's constructor is given. */
 export type CotConfig = Infer<typeof COT>;
 
@@ -255,7 +284,10 @@ export type DistillConfig = Infer<typeof DISTILL>;
 /** What CODI's constructor is given. */
 export type CodiConfig = Infer<typeof CODI>;
 
-/** A run's configuration with every switch resolved; `model.target` tells the models apart. */
+/**
+ * A run's configuration with every switch resolved; `model.target` tells the models apart. A method of one's own, which
+ * is none of the union, has the keys that all of it share, and its own, which only it reads.
+ */
 export type Config = Infer<typeof COMMON> & Infer<typeof DATA> & {
   readonly model:
     | CotConfig

@@ -6,13 +6,22 @@ import { type ModelConfig, parseModelConfig } from "../llm/config.ts";
 import { Gpt2, gpt2Tensors } from "../llm/gpt2.ts";
 import { Llama, llamaTensors } from "../llm/llama.ts";
 import { type Precision, Weights, type WeightSource } from "../llm/weights.ts";
-import { openCheckpoint, type Safetensors } from "./safetensors.ts";
+import { availableMemory, checkFits } from "./device_memory.ts";
+import { openCheckpoint } from "./safetensors.ts";
 
 /**
  * Reads a folder's config.json.
  * @throws {TypeError} when it is absent, not JSON, or not of a supported architecture.
  */
 export async function readModelConfig(folder: string): Promise<ModelConfig> {
+  return parseModelConfig(await readModelJson(folder), join(folder, "config.json"));
+}
+
+/**
+ * A folder's config.json as it stands.
+ * @throws {TypeError} when it is absent or not JSON.
+ */
+export async function readModelJson(folder: string): Promise<Record<string, unknown>> {
   const file = join(folder, "config.json");
   let text: string;
   try {
@@ -23,20 +32,19 @@ export async function readModelConfig(folder: string): Promise<ModelConfig> {
       { cause },
     );
   }
-  let json: unknown;
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     throw new TypeError(`${file}: not valid JSON`);
   }
-  return parseModelConfig(json, file);
 }
 
 /**
  * Loads a model onto the device.
  * @param folder config.json with model.safetensors or its shards
  * @param precision `stored` keeps bf16 matrices as they are; `f32` widens them for full training
- * @throws {TypeError} listing tensors that are missing, unexpected or of the wrong shape, before any upload.
+ * @throws {TypeError} listing tensors that are missing, unexpected or of the wrong shape, {RangeError} for a model that
+ * does not fit, both before any upload.
  */
 export async function loadModel(
   gpu: Gpu,
@@ -44,26 +52,37 @@ export async function loadModel(
   precision: Precision = "stored",
 ): Promise<Backbone> {
   const config = await readModelConfig(folder);
-  using file = await openCheckpoint(folder);
-  const source = weightSource(file, folder);
+  using source = await openWeights(folder);
+  const beforeUpload = (byteLengths: readonly number[]) => {
+    checkFits(folder, byteLengths, gpu.limits, availableMemory(gpu));
+    return Promise.resolve();
+  };
   if (config.model_type === "gpt2") {
     return new Gpt2(
       config,
       await Weights.load(gpu, gpt2Tensors(config), source, {
         prefix: "transformer.",
         precision,
+        beforeUpload,
         ignored: config.tie_word_embeddings ? ["lm_head.weight"] : [],
       }),
     );
   }
   const ignored = config.tie_word_embeddings ? ["lm_head.weight"] : [];
-  const weights = await Weights.load(gpu, llamaTensors(config), source, { precision, ignored });
+  const options = { precision, ignored, beforeUpload };
+  const weights = await Weights.load(gpu, llamaTensors(config), source, options);
   return new Llama(config, weights);
 }
 
-function weightSource(file: Safetensors, name: string): WeightSource {
+/**
+ * The weights of a model's folder, of which nothing is read yet; disposing closes the files.
+ * @throws as `openCheckpoint` does.
+ */
+export async function openWeights(folder: string): Promise<WeightSource & Disposable> {
+  const file = await openCheckpoint(folder);
   return {
-    name,
+    name: folder,
+    [Symbol.dispose]: () => file[Symbol.dispose](),
     info: (tensor) => file.tensors.get(tensor),
     names: () => file.tensors.keys(),
     readFloat32: (tensor) => file.readFloat32(tensor),

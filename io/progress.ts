@@ -13,6 +13,8 @@ export interface ProgressOptions {
   readonly total: number;
   /** Units done before this run began; they count as done but for no rate. @default {0} */
   readonly start?: number;
+  /** Whether units are bytes, shown as MB, with their rate. @default {false} */
+  readonly isBytes?: boolean;
   /** Shows nothing at all. @default {false} */
   readonly isQuiet?: boolean;
   /** @default {whether the standard output is a terminal} */
@@ -53,6 +55,7 @@ export class Progress implements Disposable {
     const isTerminal = options.isTerminal ?? Deno.stdout.isTerminal();
     this.#options = {
       start: 0,
+      isBytes: false,
       isQuiet: false,
       columns: terminalColumns,
       write: writeToStdout,
@@ -116,17 +119,20 @@ export class Progress implements Disposable {
   }
 
   #text(bar?: string): string {
-    const { label, total } = this.#options;
+    const { label, total, isBytes } = this.#options;
     const [first, last] = [this.#marks[0], this.#marks.at(-1)!];
     const seconds = (last.time - first.time) / 1000;
     const tokens = last.tokens - first.tokens;
     const units = last.done - first.done;
     const left = Math.max(0, total - this.#done);
     return [
-      `${label} ${this.#done}/${total}`,
+      isBytes
+        ? `${label} ${megabytes(this.#done)}/${megabytes(total)} MB`
+        : `${label} ${this.#done}/${total}`,
       ...bar ? [bar] : [],
       `${(100 * share(this.#done, total)).toFixed(0)} %`,
       ...this.#values.map(([name, value]) => `${name} ${number(value)}`),
+      ...isBytes && seconds > 0 ? [`${megabytes(units / seconds)} MB/s`] : [],
       ...seconds > 0 && tokens > 0 ? [`${number(tokens / seconds)} tokens/s`] : [],
       ...seconds > 0 && units > 0 ? [`ETA ${duration(left * seconds / units)}`] : [],
     ].join("  ");
@@ -141,6 +147,10 @@ function share(done: number, total: number): number {
 function number(value: number): string {
   if (Math.abs(value) >= 1000 && Math.abs(value) < 1e9) return value.toFixed(0);
   return Number.isInteger(value) ? String(value) : value.toPrecision(4);
+}
+
+function megabytes(bytes: number): string {
+  return (bytes / 1e6).toFixed(1);
 }
 
 /** A duration as `m:ss` or `h:mm:ss`. */

@@ -29,7 +29,7 @@ export class Report {
 
   /** Shows progress while `work` runs; inside another progress, the outer one stays. */
   async progress<T>(
-    options: Pick<ProgressOptions, "label" | "total" | "start">,
+    options: Pick<ProgressOptions, "label" | "total" | "start" | "isBytes">,
     work: (bar: Progress) => Promise<T>,
   ): Promise<T> {
     using bar = new Progress({ ...options, isQuiet: this.isQuiet });

@@ -169,9 +169,13 @@ export function runFolderOf(checkpoint: string): string | undefined {
 /**
  * What ran and on what, without a path of this machine.
  * @param adapter the adapter's description, JSON
+ * @param model name and commit of a model of the Hub; undefined for a folder
  * @returns JSON for environment.json: versions of Deno and of the packages, system, cores, adapter
  */
-export async function describeEnvironment(adapter: unknown): Promise<Record<string, unknown>> {
+export async function describeEnvironment(
+  adapter: unknown,
+  model?: { readonly name: string; readonly commit: string },
+): Promise<Record<string, unknown>> {
   return {
     deno: Deno.version.deno,
     v8: Deno.version.v8,
@@ -181,6 +185,7 @@ export async function describeEnvironment(adapter: unknown): Promise<Record<stri
     arch: Deno.build.arch,
     cores: navigator.hardwareConcurrency,
     adapter,
+    ...model && { model },
   };
 }
 

@@ -17,7 +17,8 @@ import { join } from "node:path";
 /** The string that stands between question, reasoning and answer; always one token. */
 export const SEPARATOR = "###";
 
-const PAD = "[PAD]";
+/** The token that every tokenizer is given: what fills rows. */
+export const PAD = "[PAD]";
 
 /** What the methods put before and after the separator: speed, equations, numbers, sentences, the answer. */
 const CONTEXTS = [

@@ -7,7 +7,7 @@
 import type { Gpu } from "../gpu/device.ts";
 import type { Scope } from "../gpu/pool.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { Graph } from "../autograd/tape.ts";
+import { Graph } from "../autograd/tape.ts";
 import { add } from "../ops/add.ts";
 import { embedding } from "../ops/embedding.ts";
 import { type Lora, matmulNN } from "../ops/linear.ts";
@@ -20,8 +20,14 @@ export interface LoraConfig {
   readonly r: number;
   /** Scale is lora_alpha / r. */
   readonly lora_alpha: number;
-  /** Last parts of module names, or `all-linear` for every one; PEFT's defaults for the architecture when absent. */
+  /** Ends of module names, or `all-linear` for every one; PEFT's defaults for the architecture when absent. */
   readonly target_modules?: readonly string[] | "all-linear";
+  /** Scale is lora_alpha / sqrt(r) instead: rsLoRA, arXiv 2312.03732. @default {false} */
+  readonly use_rslora?: boolean;
+  /** Ranks of the modules whose names end in a pattern, the first that matches. @default {none} */
+  readonly rank_pattern?: Readonly<Record<string, number>>;
+  /** lora_alpha likewise. @default {none} */
+  readonly alpha_pattern?: Readonly<Record<string, number>>;
 }
 
 /** PEFT's default targets by model_type. */
@@ -35,39 +41,36 @@ export const DEFAULT_TARGETS: Readonly<Record<string, readonly string[]>> = {
 export class LoraAdapter implements Adapter {
   /** A and B of every target, under PEFT's names. */
   readonly parameters = new Map<string, Tensor>();
-  readonly scale: number;
   #modules = new Map<string, Lora>();
   #scope: Scope;
 
   /**
    * Makes an adapter with A uniform in +-1/sqrt(in) and B zero, drawn from `seed`; set `model.adapter` to use it.
+   * With null both are zero: numbers follow by `write`, or none are needed.
    * @throws {RangeError} for an impossible rank, {TypeError} when no module matches a target.
    */
   constructor(
     private readonly gpu: Gpu,
     model: Backbone,
     readonly config: LoraConfig,
-    seed = 0,
+    seed: number | null = 0,
   ) {
-    const { r, lora_alpha } = config;
-    if (!Number.isSafeInteger(r) || r < 1) {
-      throw new RangeError(`lora r must be a whole number >= 1, got ${r}`);
-    }
-    this.scale = lora_alpha / r;
-    this.#scope = gpu.scope();
     const targets = config.target_modules ?? DEFAULT_TARGETS[model.config.model_type];
     const modules = targetModules(model.linearModules, targets);
+    const sizes = modules.map(({ name }) => sizeOfUpdate(name, config));
+    this.#scope = gpu.scope();
     modules.forEach((module, i) => {
       const { name, numInputs, numOutputs } = module;
+      const { r, scale } = sizes[i];
       const bound = 1 / Math.sqrt(numInputs);
-      const initial = Float32Array.from(
-        { length: r * numInputs },
-        (_, j) => (2 * uniformOf(rowKey(seed, i, j, 0)) - 1) * bound,
-      );
+      const initial = new Float32Array(r * numInputs);
+      for (let j = 0; seed !== null && j < initial.length; j++) {
+        initial[j] = (2 * uniformOf(rowKey(seed, i, j, 0)) - 1) * bound;
+      }
       const a = this.#parameter(`base_model.model.${name}.lora_A.weight`, initial, [r, numInputs]);
       const zeros = new Float32Array(numOutputs * r);
       const b = this.#parameter(`base_model.model.${name}.lora_B.weight`, zeros, [numOutputs, r]);
-      this.#modules.set(name, { a, b, scale: this.scale });
+      this.#modules.set(name, { a, b, scale });
     });
   }
 
@@ -116,17 +119,58 @@ export function mergedWeight(g: Graph, weight: Tensor, { a, b, scale }: Lora): T
   return merged;
 }
 
+/**
+ * Adds an adapter's updates into the model's matrices, which become f32, and takes it off the model.
+ * @param adapter of this model
+ */
+export async function mergeAdapter(model: Backbone, adapter: LoraAdapter): Promise<void> {
+  const { weights } = model;
+  for (const module of adapter.modules) {
+    using scope = weights.gpu.scope();
+    const g = new Graph(weights.gpu, scope, { training: false });
+    const name = `${module.replace(/^transformer\./, "")}.weight`; // GPT-2's files leave it out
+    const merged = mergedWeight(g, weights.get(name), adapter.get(module)!);
+    if (weights.get(name).dtype === "f32") weights.gpu.copy(merged, weights.get(name));
+    else weights.replace(name, await weights.gpu.read(merged), merged.shape);
+  }
+  if (model.adapter === adapter) model.adapter = undefined;
+}
+
+/**
+ * Rank and scale of a module's update, by PEFT's rule for patterns: the first whose text, a regular expression, matches
+ * the end of the name.
+ * @throws {RangeError} for a rank that is no whole number >= 1.
+ */
+export function sizeOfUpdate(module: string, config: LoraConfig): { r: number; scale: number } {
+  const { rank_pattern = {}, alpha_pattern = {}, use_rslora = false } = config;
+  const r = ofPattern(rank_pattern, module) ?? config.r;
+  const alpha = ofPattern(alpha_pattern, module) ?? config.lora_alpha;
+  if (!Number.isSafeInteger(r) || r < 1) {
+    throw new RangeError(`lora r must be a whole number >= 1, got ${r} for ${module}`);
+  }
+  return { r, scale: alpha / (use_rslora ? Math.sqrt(r) : r) };
+}
+
+function ofPattern(
+  patterns: Readonly<Record<string, number>>,
+  module: string,
+): number | undefined {
+  const matches = (pattern: string) => new RegExp(`^(.*\\.)?(${pattern})$`).test(module);
+  return Object.entries(patterns).find(([pattern]) => matches(pattern))?.[1];
+}
+
 function targetModules(
   modules: readonly LinearModule[],
   targets: readonly string[] | "all-linear",
 ): LinearModule[] {
   if (targets === "all-linear") return [...modules];
   const last = (name: string) => name.slice(name.lastIndexOf(".") + 1);
+  const isTarget = (name: string, target: string) => `.${name}`.endsWith(`.${target}`);
   for (const target of targets) {
-    if (!modules.some(({ name }) => last(name) === target)) {
+    if (!modules.some(({ name }) => isTarget(name, target))) {
       const known = [...new Set(modules.map(({ name }) => last(name)))].join(", ");
       throw new TypeError(`lora target '${target}' is no module of the model; it has: ${known}`);
     }
   }
-  return modules.filter(({ name }) => targets.includes(last(name)));
+  return modules.filter(({ name }) => targets.some((target) => isTarget(name, target)));
 }

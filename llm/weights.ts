@@ -58,20 +58,23 @@ export class Weights {
     gpu: Gpu,
     specs: readonly TensorSpec[],
     source: WeightSource,
-    { prefix = "", precision = "stored", ignored = [] }: {
+    { prefix = "", precision = "stored", ignored = [], beforeUpload }: {
       readonly prefix?: string;
       readonly precision?: Precision;
       readonly ignored?: readonly string[];
+      /** Given the bytes that each tensor will take; may refuse. */
+      readonly beforeUpload?: (byteLengths: readonly number[]) => Promise<void>;
     } = {},
   ): Promise<Weights> {
     const stored = resolveNames(specs, source, prefix, ignored);
+    const isBf16 = (spec: TensorSpec) =>
+      precision === "stored" && source.info(stored.get(spec.name)!)!.dtype === "BF16";
+    await beforeUpload?.(specs.map((spec) => bytesOnDevice(spec, isBf16(spec))));
     const weights = new Weights(gpu);
     for (const spec of specs) {
       const name = stored.get(spec.name)!;
-      const isMatrix = spec.shape.length === 2 && spec.conv1d !== true;
-      const keepBf16 = precision === "stored" && isMatrix && source.info(name)!.dtype === "BF16";
       const [rows, columns] = spec.shape;
-      if (keepBf16) {
+      if (isBf16(spec) && keepsBf16(spec)) {
         weights.add(spec, await source.readBf16(name), spec.shape);
       } else if (spec.conv1d) {
         const data = transpose(await source.readFloat32(name), rows, columns);
@@ -79,6 +82,25 @@ export class Weights {
       } else {
         weights.add(spec, await source.readFloat32(name), spec.shape);
       }
+    }
+    return weights;
+  }
+
+  /**
+   * Room for weights without their numbers: for a plan of memory.
+   * @param isBf16 whether a tensor would be kept in bf16
+   */
+  static reserve(
+    gpu: Gpu,
+    specs: readonly TensorSpec[],
+    isBf16: (name: string) => boolean,
+  ): Weights {
+    const weights = new Weights(gpu);
+    for (const spec of specs) {
+      const dtype = keepsBf16(spec) && isBf16(spec.name) ? "bf16" : "f32";
+      const shape = spec.conv1d ? spec.shape.toReversed() : spec.shape;
+      weights.#tensors.set(spec.name, weights.#scope.empty(shape, dtype, spec.name));
+      weights.#specs.set(spec.name, spec);
     }
     return weights;
   }
@@ -161,6 +183,16 @@ export class Weights {
   [Symbol.dispose](): void {
     this.#scope[Symbol.dispose]();
   }
+}
+
+/** Matrices are computed with as stored; what is small or transposed is f32. */
+function keepsBf16({ shape, conv1d }: TensorSpec): boolean {
+  return shape.length === 2 && conv1d !== true;
+}
+
+function bytesOnDevice(spec: TensorSpec, isBf16: boolean): number {
+  const size = spec.shape.reduce((a, b) => a * b, 1);
+  return size * (isBf16 && keepsBf16(spec) ? 2 : 4);
 }
 
 function resolveNames(

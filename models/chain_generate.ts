@@ -20,6 +20,7 @@ import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 import { type AnswerGeneration, answerOptions } from "./answering.ts";
 import { chainLatents, type Projection } from "./latent_chain.ts";
+import { blockOutputs } from "./latent_trace.ts";
 import type { Answer, AnswerOptions, Question } from "./method.ts";
 import type { Prefilled } from "./prefill.ts";
 
@@ -39,11 +40,14 @@ export interface ChainThinker {
 export interface ChainAnswer extends Answer {
   /** With `trace`: as fed in, [D] each. */
   readonly latents: readonly Float32Array[];
+  /** With `layers`: where each latent stands, the outputs of those blocks, [D] each. */
+  readonly states: readonly (readonly Float32Array[])[];
 }
 
 /**
  * Answers questions.
  * @param trace return every latent: costs reads
+ * @param layers with `trace`: blocks whose outputs at the latents are returned, from 1
  * @returns one answer per question, in their order
  */
 export async function chainGenerate(
@@ -51,6 +55,7 @@ export async function chainGenerate(
   questions: readonly Question[],
   options: AnswerOptions,
   trace = false,
+  layers: readonly number[] = [],
 ): Promise<ChainAnswer[]> {
   if (questions.length === 0) return [];
   const { backbone, tokenizer, numLatents, generation } = thinker;
@@ -59,8 +64,8 @@ export async function chainGenerate(
   const g = new Graph(gpu, scope, { training: false });
   const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
   const think = thinker.cacheInLatentLoop ? thinkWithCache : thinkAlone;
-  const { cache, rows, last, latents } = think(g, thinker, prompts);
-  const reads = trace ? latents.map((latent) => gpu.readback(latent)) : [];
+  const { cache, rows, last, latents, states } = think(g, thinker, prompts, trace ? layers : []);
+  const reads = trace ? [...latents, ...states.flat()].map((tensor) => gpu.readback(tensor)) : [];
   const texts = await generate(
     backbone,
     cache,
@@ -74,37 +79,54 @@ export async function chainGenerate(
     output: tokenizer.decode(ids),
     ids,
     reasoningLength: numLatents,
-    latents: traced.map((numbers) => numbers.slice(b * D, (b + 1) * D)),
+    ...split(traced.map((numbers) => numbers.slice(b * D, (b + 1) * D)), numLatents),
   }));
+}
+
+/** What was read of one row: its latents, then the states of each. */
+function split(numbers: readonly Float32Array[], numLatents: number) {
+  const perLatent = numbers.length / numLatents - 1;
+  const states = Array.from({ length: numLatents }, (_, i) => {
+    const begin = numLatents + i * perLatent;
+    return numbers.slice(begin, begin + perLatent);
+  });
+  return { latents: numbers.slice(0, numLatents), states };
 }
 
 /** Where the text goes on, after `###`. */
 interface Thought extends Prefilled {
   /** As fed in, [B, D] each. */
   readonly latents: readonly Tensor[];
+  /** Where each latent stands, the outputs of the blocks asked for, [B, D] each. */
+  readonly states: readonly (readonly Tensor[])[];
 }
 
 function thinkWithCache(
   g: Graph,
   { backbone, tokenizer, numLatents, project, generation }: ChainThinker,
   prompts: readonly (readonly number[])[],
+  layers: readonly number[],
 ): Thought {
   const room = 1 + generation.max_new_tokens;
-  const { cache, rows, latents } = chainLatents(g, backbone, prompts, {
+  const { cache, rows, latents, passes } = chainLatents(g, backbone, prompts, {
     numLatents,
     project,
     room,
+    hiddenStates: layers.length > 0,
   });
+  const states = passes.map((pass) => blockOutputs(backbone, pass, layers));
   const tokens = cache.extend(g.scope, rows.map((row) => ({ row, length: 1 })));
   const separators = new Uint32Array(rows.length).fill(tokenizer.separatorId);
   const x = embedding(g, backbone.embeddings, separators);
-  return { cache, rows, latents, last: backbone.forward(g, x, tokens, { cache }).hidden };
+  const last = backbone.forward(g, x, tokens, { cache }).hidden;
+  return { cache, rows, latents, states, last };
 }
 
 function thinkAlone(
   g: Graph,
   { backbone, tokenizer, numLatents, project, generation }: ChainThinker,
   prompts: readonly (readonly number[])[],
+  layers: readonly number[],
 ): Thought {
   const { rows, last: asked } = chainLatents(g, backbone, prompts, {
     numLatents: 0,
@@ -138,7 +160,12 @@ function thinkAlone(
   );
   const tokens = cache.extend(g.scope, lengths.map((length, row) => ({ row, length })));
   const x = gather(g, table, Uint32Array.from(order));
-  const { hidden } = backbone.forward(g, x, tokens, { cache });
+  const pass = backbone.forward(g, x, tokens, { cache, hiddenStates: layers.length > 0 });
+  const outputs = blockOutputs(backbone, pass, layers);
+  const states = latents.map((_, i) => {
+    const places = Uint32Array.from(prompts, ({ length }, b) => tokens.offsets[b] + length + i);
+    return outputs.map((output) => gather(g, output, places));
+  });
   const ends = tokens.offsets.slice(1).map((end) => end - 1);
-  return { cache, rows, latents, last: gather(g, hidden, ends) };
+  return { cache, rows, latents, states, last: gather(g, pass.hidden, ends) };
 }

@@ -25,6 +25,7 @@ import type { Backbone } from "../llm/backbone.ts";
 import type { AnswerGeneration } from "./answering.ts";
 import { type ChainAnswer, chainGenerate } from "./chain_generate.ts";
 import { type Chain, chainLatents, continueChain } from "./latent_chain.ts";
+import { chainTrace } from "./latent_trace.ts";
 import type {
   Answer,
   AnswerOptions,
@@ -34,6 +35,8 @@ import type {
   MethodContext,
   Question,
   ThinkingSpeed,
+  TracedAnswer,
+  TraceOptions,
   TrainDraw,
 } from "./method.ts";
 import { type LaidRow, layFollowing, longestOf } from "./segments.ts";
@@ -109,14 +112,26 @@ export class Coconut implements Method {
     return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
   }
 
+  async trace(
+    questions: readonly Question[],
+    { layers, ...options }: TraceOptions,
+  ): Promise<TracedAnswer[]> {
+    const answers = await this.respond(questions, options, true, layers);
+    return answers.map(({ output, ids, reasoningLength, latents, states }) => ({
+      ...{ output, ids, reasoningLength, trace: chainTrace(latents, states, layers) },
+    }));
+  }
+
   /**
    * Answers questions with as many latents as the last stage has; see chain_generate.ts.
    * @param trace return every latent
+   * @param layers with `trace`: blocks whose outputs at the latents are returned
    */
   respond(
     questions: readonly Question[],
     options: AnswerOptions,
     trace = false,
+    layers: readonly number[] = [],
   ): Promise<ChainAnswer[]> {
     const { coconut_config: config, latent_generation_config: latent } = this.#options;
     const thinker = {
@@ -126,7 +141,7 @@ export class Coconut implements Method {
       cacheInLatentLoop: latent.cache_in_latent_loop,
       generation: this.#options.answer_generation_config,
     };
-    return chainGenerate(thinker, questions, options, trace);
+    return chainGenerate(thinker, questions, options, trace, layers);
   }
 
   [Symbol.dispose](): void {

@@ -42,6 +42,7 @@ import { embedsStd } from "./embeds_std.ts";
 import { languageLoss } from "./language_loss.ts";
 import { type AnswerDraws, type LatentAnswer, latentGenerate } from "./latent_generate.ts";
 import { type Gaussian, LatentHead } from "./latent_head.ts";
+import { thoughtTrace } from "./latent_trace.ts";
 import type {
   Answer,
   AnswerOptions,
@@ -51,6 +52,8 @@ import type {
   MethodContext,
   Question,
   ThinkingSpeed,
+  TracedAnswer,
+  TraceOptions,
   TrainDraw,
   TrainedTensor,
 } from "./method.ts";
@@ -181,6 +184,16 @@ export class Colar implements Method {
   async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
     const answers = await this.respond(questions, options);
     return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+  }
+
+  async trace(
+    questions: readonly Question[],
+    { layers, ...options }: TraceOptions,
+  ): Promise<TracedAnswer[]> {
+    const answers = await latentGenerate(this, questions, { ...options, trace: true, layers });
+    return answers.map(({ output, ids, reasoningLength, thought: { latents } }) => ({
+      ...{ output, ids, reasoningLength, trace: thoughtTrace(latents, layers) },
+    }));
   }
 
   /**

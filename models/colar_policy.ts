@@ -34,8 +34,9 @@ import {
   latentGenerate,
   type Thinker,
 } from "./latent_generate.ts";
+import type { Latent } from "./latent_trace.ts";
 import type { Policy, PolicyLogProbs, Rollout, SampleDraw, ThinkingSpeed } from "./method.ts";
-import { keyedDraws, type Latent } from "./thinking.ts";
+import { keyedDraws } from "./thinking.ts";
 
 /** What samples: a thinker with the options of its reinforcement. */
 export interface ReinforcedThinker extends Thinker {

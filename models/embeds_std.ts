@@ -17,7 +17,7 @@ const ROWS_PER_READ = 4096;
 /**
  * The scale that a configuration asks for.
  * @param value a number, or `auto`: the published constant of the model, else what its embedding matrix measures
- * @param modelId name or folder of the model
+ * @param modelId name or folder of the model, or its id and commit on the Hub
  * @param padId row that does not count
  */
 export async function embedsStd(
@@ -27,7 +27,7 @@ export async function embedsStd(
   padId: number,
 ): Promise<number> {
   if (value !== "auto") return value;
-  const name = modelId.replace(/\/+$/, "").split("/").at(-1) ?? "";
+  const name = modelId.replace(/\/+$|@[0-9a-f]{40}$/, "").split("/").at(-1) ?? "";
   if (Object.hasOwn(PUBLISHED, name)) return PUBLISHED[name];
   return await measureStd(backbone, padId);
 }

@@ -43,6 +43,8 @@ export interface ChainOptions {
   readonly project?: Projection;
   /** What positions count. @default {"mask"} */
   readonly positions?: PositionIds;
+  /** Keep what enters each layer where latents stand. @default {false} */
+  readonly hiddenStates?: boolean;
 }
 
 /** Latents that a pass chained, and the cache to go on with. */
@@ -52,6 +54,8 @@ export interface Chain {
   readonly rows: readonly number[];
   /** As fed in, [B, D] each. */
   readonly latents: readonly Tensor[];
+  /** The pass that each latent went through. */
+  readonly passes: readonly ForwardResult[];
   /** Hidden state after the last latent, or of the question's last token if there is none, [B, D]. */
   readonly last: Tensor;
   /** Columns of the padded batch that questions and latents take: where `as-released` positions go on. */
@@ -76,7 +80,7 @@ export function chainLatents(
   g: Graph,
   backbone: Backbone,
   questions: readonly (readonly number[])[],
-  { numLatents, room, project, positions = "mask" }: ChainOptions,
+  { numLatents, room, project, positions = "mask", hiddenStates }: ChainOptions,
 ): Chain {
   const following = questions.map((_, b) => typeof room === "number" ? room : room[b]);
   const { cache, rows, last } = prefill(
@@ -88,16 +92,19 @@ export function chainLatents(
   );
   const longest = longestOf(questions);
   const latents: Tensor[] = [];
+  const passes: ForwardResult[] = [];
   let state = last;
   for (let i = 0; i < numLatents; i++) {
     const latent = project ? project(g, state) : state; // [B, D]
     const at = positions === "mask" ? undefined : [longest + i];
     const tokens = cache.extend(g.scope, rows.map((row) => ({ row, length: 1, positions: at })));
-    state = backbone.forward(g, latent, tokens, { cache }).hidden;
+    const pass = backbone.forward(g, latent, tokens, { cache, hiddenStates });
+    state = pass.hidden;
     latents.push(latent);
+    passes.push(pass);
   }
   const numTokens = questions.flat().length + numLatents * rows.length;
-  return { cache, rows, latents, last: state, column: longest + numLatents, numTokens };
+  return { cache, rows, latents, passes, last: state, column: longest + numLatents, numTokens };
 }
 
 /**

@@ -48,6 +48,8 @@ export interface LatentAnswerOptions extends AnswerOptions {
   readonly speeds?: readonly ThinkingSpeed[];
   /** Return every latent, and the log-probability of every token. */
   readonly trace?: boolean;
+  /** With `trace`: blocks whose outputs at the latents are kept, from 1. @default {none} */
+  readonly layers?: readonly number[];
 }
 
 /** An answer with the thinking before it. */
@@ -89,6 +91,7 @@ export async function latentGenerate(
     eolTemperature: latent.eol_temperature,
     draws: isGreedy(text, options) ? undefined : draws,
     trace: options.trace,
+    layers: options.layers,
   });
   const { cache, rows } = prefilled;
   const tokens = cache.extend(scope, rows.map((row) => ({ row, length: 1 })));

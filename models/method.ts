@@ -69,6 +69,20 @@ export interface Answer {
   readonly reasoningLength: number;
 }
 
+/** Numbers of one question's latents by name, latents laid end to end; latent_trace.ts has the names. */
+export type LatentTrace = Readonly<Record<string, Float32Array<ArrayBuffer>>>;
+
+/** An answer with its latents; their number is `reasoningLength`. */
+export interface TracedAnswer extends Answer {
+  readonly trace: LatentTrace;
+}
+
+/** How latents are kept. */
+export interface TraceOptions extends AnswerOptions {
+  /** Blocks whose outputs are kept where latents stand, from 1. */
+  readonly layers: readonly number[];
+}
+
 /** Keys of the random numbers of samples. */
 export interface SampleDraw {
   readonly seed: number;
@@ -117,6 +131,8 @@ export interface Method extends Disposable {
   loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Losses;
   /** Answers questions, in their order. */
   answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]>;
+  /** The same answers with their latents, where it has any: slower, for they are read. */
+  trace?(questions: readonly Question[], options: TraceOptions): Promise<TracedAnswer[]>;
 }
 
 /** What a method is built from. `C` is its part of the configuration: `model.model_kwargs`. */

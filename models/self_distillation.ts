@@ -18,6 +18,7 @@ import { type ChainAnswer, chainGenerate } from "./chain_generate.ts";
 import { distillation, type DistillationOptions, layerStates } from "./distillation.ts";
 import type { Projection } from "./latent_chain.ts";
 import { LatentProjector } from "./latent_projector.ts";
+import { chainTrace } from "./latent_trace.ts";
 import type {
   Answer,
   AnswerOptions,
@@ -25,6 +26,8 @@ import type {
   Method,
   MethodContext,
   Question,
+  TracedAnswer,
+  TraceOptions,
   TrainedTensor,
 } from "./method.ts";
 import type { LayoutOptions } from "./segments.ts";
@@ -116,18 +119,30 @@ export class SelfDistillation implements Method {
     return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
   }
 
+  async trace(
+    questions: readonly Question[],
+    { layers, ...options }: TraceOptions,
+  ): Promise<TracedAnswer[]> {
+    const answers = await this.respond(questions, options, true, layers);
+    return answers.map(({ output, ids, reasoningLength, latents, states }) => ({
+      ...{ output, ids, reasoningLength, trace: chainTrace(latents, states, layers) },
+    }));
+  }
+
   /**
    * Answers questions; see chain_generate.ts.
    * @param trace return every latent
+   * @param layers with `trace`: blocks whose outputs at the latents are returned
    */
   respond(
     questions: readonly Question[],
     options: AnswerOptions,
     trace = false,
+    layers: readonly number[] = [],
   ): Promise<ChainAnswer[]> {
     const { backbone, tokenizer, settings } = this;
     const thinker = { ...settings, backbone, tokenizer, project: this.#project };
-    return chainGenerate(thinker, questions, options, trace);
+    return chainGenerate(thinker, questions, options, trace, layers);
   }
 
   get #project(): Projection | undefined {

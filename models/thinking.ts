@@ -12,7 +12,7 @@
 import { Graph } from "../autograd/tape.ts";
 import type { Scope } from "../gpu/pool.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { Backbone } from "../llm/backbone.ts";
+import type { Backbone, ForwardResult } from "../llm/backbone.ts";
 import { add } from "../ops/add.ts";
 import { logits as headLogits, logProbs } from "../ops/cross_entropy.ts";
 import { sampleGaussian } from "../ops/gaussian.ts";
@@ -21,6 +21,7 @@ import { normals, uniforms } from "../ops/random.ts";
 import { greedy, sample } from "../ops/sample.ts";
 import { STREAMS } from "./draws.ts";
 import type { Gaussian, LatentHead } from "./latent_head.ts";
+import { blockOutputs, type Latent } from "./latent_trace.ts";
 import type { Prefilled } from "./prefill.ts";
 
 /** Random numbers of the loop: for rows of the prefilled batch, one call for each latent. */
@@ -47,17 +48,8 @@ export interface ThinkingOptions {
   readonly draws: ThinkingDraws | undefined;
   /** Return every latent with its distribution: costs reads. @default {false} */
   readonly trace?: boolean;
-}
-
-/** One latent of one row. */
-export interface Latent {
-  /** What was fed, [D]. */
-  readonly embeds: Float32Array;
-  /** The Gaussian that it is from, in units of embedsStd, before any temperature, [D]. */
-  readonly mean: Float32Array;
-  readonly logStd: Float32Array;
-  /** Log-probability of `###` after it, at temperature 1. */
-  readonly separatorLogProb: number;
+  /** With `trace`: blocks whose outputs at the latents are kept, from 1. @default {none} */
+  readonly layers?: readonly number[];
 }
 
 /** One row's thinking. */
@@ -121,13 +113,15 @@ export async function think(
     for (let t = 0; t < count; t++) {
       const latent = nextLatent(g, head, hidden, active, done + t, options);
       const tokens = cache.extend(chunk, active.map((i) => ({ row: rows[i], length: 1 })));
-      hidden = backbone.forward(g, latent.embeds, tokens, { cache }).hidden;
+      const hiddenStates = options.layers !== undefined;
+      const result = backbone.forward(g, latent.embeds, tokens, { cache, hiddenStates });
+      hidden = result.hidden;
       const next = options.isFixed
         ? undefined
         : decide(g, backbone, hidden, active, done + t, options);
       steps.push({
         next: next && gpu.readback(next),
-        trace: options.trace ? readLatent(g, backbone, latent, hidden, options) : undefined,
+        trace: options.trace ? readLatent(g, backbone, latent, result, options) : undefined,
       });
     }
     gpu.submit();
@@ -200,20 +194,24 @@ function readLatent(
   g: Graph,
   backbone: Backbone,
   { embeds, mean, logStd }: Fed,
-  hidden: Tensor,
-  { separatorId }: ThinkingOptions,
+  result: ForwardResult,
+  { separatorId, layers = [] }: ThinkingOptions,
 ): () => Promise<Latent[]> {
   const [rows, dim] = embeds.shape;
   const labels = new Uint32Array(rows).fill(separatorId);
-  const separator = logProbs(g, hidden, backbone.head, labels);
-  const reads = [embeds, mean, logStd, separator].map((tensor) => g.gpu.readback(tensor));
+  const separator = logProbs(g, result.hidden, backbone.head, labels);
+  const states = blockOutputs(backbone, result, layers);
+  const reads = [embeds, mean, logStd, separator, ...states].map((t) => g.gpu.readback(t));
   return async () => {
-    const [e, m, s, p] = await Promise.all(reads.map((r) => r.data() as Promise<Float32Array>));
+    const [e, m, s, p, ...outputs] = await Promise.all(
+      reads.map((r) => r.data() as Promise<Float32Array>),
+    );
     return Array.from({ length: rows }, (_, b) => ({
       embeds: e.slice(b * dim, (b + 1) * dim),
       mean: m.slice(b * dim, (b + 1) * dim),
       logStd: s.slice(b * dim, (b + 1) * dim),
       separatorLogProb: p[b],
+      states: outputs.map((of) => of.slice(b * dim, (b + 1) * dim)),
     }));
   };
 }

@@ -17,6 +17,9 @@ export interface TrainingOptions {
     readonly r: number;
     readonly lora_alpha: number;
     readonly target_modules: readonly string[] | "all-linear" | null;
+    readonly use_rslora?: boolean;
+    readonly rank_pattern?: Readonly<Record<string, number>>;
+    readonly alpha_pattern?: Readonly<Record<string, number>>;
   };
   readonly freeze_embeddings: boolean;
 }
@@ -28,10 +31,14 @@ export interface Trained extends Disposable {
 
 /**
  * Makes a backbone trainable: an adapter on it, or gradients for its own tensors.
- * @param seed keys the adapter's initial values
+ * @param seed keys the adapter's initial values; null draws none, for a plan of memory
  * @throws {TypeError} for target modules that the model has not, or weights kept in bf16 that should be trained.
  */
-export function trainBackbone(backbone: Backbone, options: TrainingOptions, seed: number): Trained {
+export function trainBackbone(
+  backbone: Backbone,
+  options: TrainingOptions,
+  seed: number | null,
+): Trained {
   if (options.do_lora) return trainAdapter(backbone, options, seed);
   const { weights, embeddings } = backbone;
   const names = [...weights.entries].filter(([, tensor]) =>
@@ -44,10 +51,10 @@ export function trainBackbone(backbone: Backbone, options: TrainingOptions, seed
 
 function trainAdapter(
   backbone: Backbone,
-  { lora_config: { r, lora_alpha, target_modules } }: TrainingOptions,
-  seed: number,
+  { lora_config: { target_modules, ...sizes } }: TrainingOptions,
+  seed: number | null,
 ): Trained {
-  const config = { r, lora_alpha, target_modules: target_modules ?? undefined };
+  const config = { ...sizes, target_modules: target_modules ?? undefined };
   const adapter = new LoraAdapter(backbone.weights.gpu, backbone, config, seed);
   backbone.adapter = adapter;
   const parameters = [...adapter.parameters].map(([name, tensor]) => ({

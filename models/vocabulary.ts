@@ -6,6 +6,8 @@
  *
  * Source: the published CoLaR code (models/model_base.py), transformers 4.45 (resize_token_embeddings).
  *
+ * With `mean` the new row is the mean of the others, as later versions of transformers begin (less their noise).
+ *
  * **Deviations.** The published row depends on PyTorch's generator; here it depends on the seed alone.
  */
 import type { Tokenizer } from "../data/prompt.ts";
@@ -25,14 +27,14 @@ export interface PadRows {
 /**
  * Gives a backbone's tables one row for each token of the tokenizer. Call it once, before anything is trained.
  * @param seed keys the new row
- * @param given the rows to append instead of drawn ones
+ * @param given the rows to append instead of drawn ones, or `mean` for the mean of the others
  * @throws {RangeError} when the tables do not fit the tokenizer, {TypeError} when they are trained already.
  */
 export async function addPadRow(
   backbone: Backbone,
   tokenizer: Pick<Tokenizer, "padRow" | "size">,
   seed: number,
-  given?: PadRows,
+  given: PadRows | "drawn" | "mean" = "drawn",
 ): Promise<void> {
   const { embeddings, head } = backbone;
   const action = tokenizer.padRow(embeddings.shape[0]);
@@ -40,7 +42,10 @@ export async function addPadRow(
   for (const [i, table] of tables.entries()) {
     if (table.gradient) throw new TypeError(`${table} is trained already: add [PAD]'s row first`);
     if (action === "existing" && table.shape[0] === tokenizer.size) continue;
-    const row = (i === 0 ? given?.row : given?.headRow) ?? drawRow(backbone, seed, i);
+    const rows = typeof given === "string" ? undefined : given;
+    const row = given === "mean"
+      ? await meanRow(backbone, table)
+      : (i === 0 ? rows?.row : rows?.headRow) ?? drawRow(backbone, seed, i);
     await resize(backbone, table, tokenizer.size, row);
   }
 }
@@ -52,6 +57,21 @@ function drawRow({ config, hiddenSize }: Backbone, seed: number, table: number):
     { length: hiddenSize },
     (_, i) => config.initializer_range * normalOf(key, i),
   );
+}
+
+/** @returns [D], the mean of a table's rows */
+async function meanRow({ weights: { gpu } }: Backbone, table: Tensor): Promise<Float32Array> {
+  const [rows, dim] = table.shape;
+  const numbers = await gpu.readback(table).data() as Float32Array | Uint16Array;
+  const isBf16 = numbers instanceof Uint16Array;
+  const mean = new Float64Array(dim);
+  const bits = new Uint32Array(1);
+  const widened = new Float32Array(bits.buffer); // of a bf16 number, the upper half of a float32
+  for (let i = 0; i < numbers.length; i++) {
+    bits[0] = numbers[i] << 16;
+    mean[i % dim] += (isBf16 ? widened[0] : numbers[i]) / rows;
+  }
+  return Float32Array.from(mean);
 }
 
 /** Cuts a table to `size` rows, or appends the one that is missing. */

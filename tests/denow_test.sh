@@ -26,7 +26,8 @@ END
 stub "$work/deno" <<END
 case \$1 in
   --version) echo "deno $version (stable, release, stub)" ;;
-  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}" "driver=\${VK_DRIVER_FILES-}"
+  *) printf '%s\n' "folder=\$PWD" "backend=\${DENO_WEBGPU_BACKEND-}" "driver=\${VK_DRIVER_FILES-}" \\
+      "memory=\${COLAR_GPU_MEMORY-}"
     printf 'argument=%s\n' "\$@" ;;
 esac
 END
@@ -118,6 +119,14 @@ check 'a task called through a link elsewhere gets the project, the folder stays
   'denow "" task check "a b"' 'says out "folder=$work/else where"' 'says out "argument=a b"' \
   'says out "argument=$project/deno.json"' 'says out backend=vulkan'
 program=
+
+mkdir "$work/nvidia"
+echo 'echo 81152; echo 40000' | stub "$work/nvidia/nvidia-smi"
+check 'the free memory of the first NVIDIA card is told to the program' all \
+  'denow nvidia task check' 'says out "memory=81152$"' silent
+echo 'echo "no devices were found"; exit 6' | stub "$work/nvidia/nvidia-smi"
+check 'a tool that finds no card says nothing that counts' all \
+  'denow nvidia task check' '! says out "memory=[0-9]"' silent
 
 fresh && (sha256sum || shasum -a 256) <"$work/deno" >"$work/sum" 2>/dev/null
 check 'without npm the download is installed' all 'denow curl fmt' clean \

@@ -31,11 +31,20 @@ for (
 const MODELS = (await configNames("models")).join(", ");
 const mistakes: [string[], string][] = [
   [["doctr"], "Unknown command 'doctr' (did you mean 'doctor'?)"],
-  [["play"], "Unknown command 'play' (there is: train, test, doctor)"],
-  [["constructor"], "Unknown command 'constructor' (there is: train, test, doctor)"],
+  [["play"], "Unknown command 'play' (there is: train, test, data, export, push, doctor)"],
+  [
+    ["constructor"],
+    "Unknown command 'constructor' (there is: train, test, data, export, push, doctor)",
+  ],
   [["doctor", "--kernel=auto"], "Unknown option '--kernel' (did you mean '--kernels'?)"],
-  [["doctor", "--verbose"], "Unknown option '--verbose' (there is: --kernels, --json)"],
-  [["doctor", "-v"], "Unknown option '-v' (there is: --kernels, --json)"],
+  [
+    ["doctor", "--verbose"],
+    "Unknown option '--verbose' (there is: --kernels, --json, --model_id, --batch_size, --length, --workspace_path)",
+  ],
+  [
+    ["doctor", "-v"],
+    "Unknown option '-v' (there is: --kernels, --json, --model_id, --batch_size, --length, --workspace_path)",
+  ],
   [["doctor", "--kernels"], "--kernels needs a value, as in --kernels=auto"],
   [["doctor", "--json=yes"], "--json takes no value, got 'yes'"],
   [["doctor", "now"], "doctor takes options only, got 'now'; see --help"],
@@ -71,13 +80,36 @@ const mistakes: [string[], string][] = [
   [
     ["train", "--resume_ckpt_path=x", "--load_ckpt_path=y"],
     "--resume_ckpt_path goes on with a run, " +
-    "--load_ckpt_path begins one; give one of them",
+    "--load_ckpt_path and --load_adapter begin one; give one of them",
   ],
   [
     ["train", "--model=cot", "--test_ckpt_path=x"],
     "--test_ckpt_path trains nothing; say ./denow task test --ckpt=x",
   ],
+  [
+    ["doctor", "--model_id=assets/nano", "--length=x"],
+    "--length must be an integer from 1, got 'x'",
+  ],
+  [["export", "--ckpt=x"], "export needs --ckpt=CHECKPOINT and --format=peft or merged"],
   [["test"], "test needs --ckpt=CHECKPOINT; see --help"],
+  [
+    ["data", "--dataset=arth"],
+    "Unknown dataset 'arth'. configs/datasets/ has: " + (await configNames("datasets")).join(", "),
+  ],
+  [
+    ["data", "--dataset=svamp", "source=none.json"],
+    "source: no file or folder 'none.json', and no set of the Hub, which is owner/name; " +
+    "configs/datasets has examples",
+  ],
+  [["push", "--ckpt=x"], "push needs --ckpt=CHECKPOINT and --repo=OWNER/NAME; see --help"],
+  [
+    ["push", "--ckpt=x", "--repo=tiny"],
+    "--repo must be owner/name, as in --repo=me/colar-arith, got 'tiny'",
+  ],
+  [
+    ["push", "--ckpt=x", "--repo=me/tiny"],
+    "push needs a token that may write; set HF_TOKEN to one of your account's",
+  ],
 ];
 for (const [args, message] of mistakes) {
   gpuTest(`main.ts ${args.join(" ")}: one line, exit code 2`, async () => {
@@ -95,7 +127,7 @@ Deno.test("main.ts train --print_config: every key, as a run would have it", asy
   const args = ["--model=colar", "--seed=7", "--test_times=2", "lr=1e-3", "lr=2e-3"];
   const { code, out } = await run("train", "--print_config", ...args);
   assert.equal(code, 0);
-  const { config } = restoreConfig(out);
+  const { config } = await restoreConfig(out);
   assert.deepEqual([config.seed, config.evaluation.test_times], [7, 2]);
   assert.equal(config.model.training_kwargs.optimizer.lr, 2e-3);
 });

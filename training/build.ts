@@ -1,16 +1,16 @@
 /**
- * From a configuration to what runs: data, tokenizer, backbone and the method that `model.target` names.
+ * From a configuration to what runs: tokenizer, backbone and the method that `model.target` names.
  *
- * A new method is one file in models/ whose default export is a `CreateMethod`, its keys in io/config_schema.ts, and a
- * YAML file in configs/models.
+ * A new method is one file whose default export is a `CreateMethod`, and a YAML file that names it: docs/adding_a_model.md.
  */
 import { fileURLToPath } from "node:url";
 import { isAbsolute, join } from "node:path";
-import { ARITH_VARIANTS, arithDataset, type ArithVariant } from "../data/arith.ts";
-import { loadQsa, type QsaDataset, tinyDataset } from "../data/qsa.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { exists } from "../io/atomic.ts";
-import type { Config } from "../io/config.ts";
+import { type Config, restoreConfig } from "../io/config.ts";
+import { importModel } from "../io/config_model.ts";
+import { type HubOptions, hubSnapshot, modelFiles } from "../io/hub.ts";
+import { parseHubId } from "../io/hub_cache.ts";
 import { loadModel } from "../io/load_model.ts";
 import { loadTokenizer } from "../io/tokenizer.ts";
 import type { Backbone } from "../llm/backbone.ts";
@@ -18,7 +18,6 @@ import type { CreateMethod, Method } from "../models/method.ts";
 import { addPadRow } from "../models/vocabulary.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-const GENERATED = { train: 32000, val: 200, test: 300 }; // rows, where a configuration says nothing
 
 /** A method with the memory that it was built in. */
 export interface Built extends Disposable {
@@ -51,7 +50,7 @@ export async function buildMethod(options: BuildOptions): Promise<Built> {
   const backbone = await loadModel(gpu, folder, model_kwargs.do_lora ? "stored" : "f32");
   memory.use(backbone.weights);
   backbone.checkpointsBlocks = config.trainer.activation_checkpointing;
-  await addPadRow(backbone, tokenizer, seed);
+  await addPadRow(backbone, tokenizer, seed, model_kwargs.pad_row);
   const { reasoning_length: reasoningLength } = config.evaluation;
   const context = { gpu, backbone, tokenizer, options: model_kwargs, reasoningLength, seed };
   const method = memory.use(await create(context));
@@ -60,57 +59,72 @@ export async function buildMethod(options: BuildOptions): Promise<Built> {
   return { method, [Symbol.dispose]: () => kept.dispose() };
 }
 
-/**
- * Loads or generates the three splits.
- * @throws {TypeError} or {RangeError} for a missing folder or a broken row, by name.
- */
-export async function loadData(
-  { data_module }: Config,
-  workspace: string,
-): Promise<QsaDataset> {
-  const { dataset_name: name, n_train, n_val, n_test, tiny_dataset } = data_module;
-  const variant = arithVariant(name);
-  const counts = {
-    train: n_train ?? GENERATED.train,
-    val: n_val ?? GENERATED.val,
-    test: n_test ?? GENERATED.test,
-  };
-  const dataset = variant
-    ? arithDataset(counts, variant)
-    : await loadQsa(await findFolder(name, join(workspace, "datasets", name)) ?? name);
-  return tiny_dataset ? tinyDataset(dataset) : dataset;
+/** Where a model lies. */
+export interface LocatedModel {
+  readonly folder: string;
+  /** Which model of the Hub it is; undefined for a folder of the user's. */
+  readonly origin?: { readonly name: string; readonly commit: string };
 }
 
 /**
- * The folder of a model.
- * @param id a folder, from here or from the project's root, or a name below models/llms of the workspace
- * @throws {RangeError} when there is none, saying where it was looked for.
+ * Finds a model, or fetches it from the Hub.
+ * @param id a folder, from here or from the project's root, a name below models/llms of the workspace, else an id of the
+ * Hub, `owner/name` or `owner/name@revision`
+ * @throws {RangeError} when there is none, saying where it was looked for; as `hubSnapshot` does.
  */
-export async function findModel(id: string, workspace: string): Promise<string> {
+export async function locateModel(
+  id: string,
+  workspace: string,
+  hub: HubOptions = {},
+): Promise<LocatedModel> {
   const named = join(workspace, "models", "llms", id);
   const found = await findFolder(id, named);
-  if (found) return found;
+  if (found) return { folder: found };
+  const repo = parseHubId(id, "model");
+  if (repo) {
+    const { folder, ...origin } = await hubSnapshot(repo, modelFiles, hub);
+    return { folder, origin };
+  }
   throw new RangeError(
-    `model_id: no folder '${id}', nor ${named}; download the model there in Hub layout ` +
-      "(config.json, tokenizer.json, model.safetensors), or set model_id=FOLDER",
+    `model_id: no folder '${id}', nor ${named}, and no id of the Hub, which is owner/name; ` +
+      "set model_id to one of these, a folder in Hub layout (config.json, tokenizer.json, model.safetensors)",
   );
 }
 
-/** `arith`, or `arith_hard`, `arith_reworded`, `arith_short`: the data sets that are generated. */
-function arithVariant(name: string): ArithVariant | undefined {
-  const variants = Object.keys(ARITH_VARIANTS) as ArithVariant[];
-  return variants.find((v) => name === (v === "arith" ? v : `arith_${v}`));
+/** The folder of a model, which is found or fetched as {@link locateModel} does. */
+export async function findModel(id: string, workspace: string, hub?: HubOptions): Promise<string> {
+  return (await locateModel(id, workspace, hub)).folder;
 }
 
-async function findFolder(name: string, named: string): Promise<string | undefined> {
+/**
+ * Fetches the model of a run where it is one of the Hub, and writes its commit into the configuration: whoever goes on
+ * with the run or tests its checkpoints gets the same weights.
+ * @returns the configuration, and what environment.json is to say of the model
+ */
+export async function pinModel(
+  config: Config,
+  workspace: string,
+  hub: HubOptions = {},
+): Promise<{ readonly config: Config; readonly origin: LocatedModel["origin"] }> {
+  const { origin } = await locateModel(config.model.model_kwargs.model_id, workspace, hub);
+  if (!origin) return { config, origin };
+  const pinned = `model.model_kwargs.model_id=${origin.name}@${origin.commit}`;
+  return { config: (await restoreConfig(config, [pinned])).config, origin };
+}
+
+/**
+ * A folder or file by its path, from here or from the project's root, else by its place in the workspace.
+ * @returns undefined when it is at none of them
+ */
+export async function findFolder(name: string, named: string): Promise<string | undefined> {
   const places = isAbsolute(name) ? [name] : [name, join(ROOT, name), named];
   for (const place of places) if (await exists(place)) return place;
   return undefined;
 }
 
 async function loadMethod(target: string): Promise<CreateMethod<unknown>> {
-  const module = await import(new URL(`../${target}`, import.meta.url).href);
-  if (typeof module.default === "function") return module.default;
+  const { default: create } = await importModel(target);
+  if (typeof create === "function") return create as CreateMethod<unknown>;
   throw new TypeError(`${target} has no default export that makes a method; see models/method.ts`);
 }
 

@@ -2,6 +2,7 @@
 import { loadCheckpoint } from "../io/checkpoint.ts";
 import { type Config, resolveConfig, restoreConfig, type Setting } from "../io/config.ts";
 import { checkCombinations } from "../io/config_rules.ts";
+import { adapterSettings } from "./foreign_start.ts";
 import { reinforcementOf } from "./question_sample.ts";
 import type { NamedCheckpoint } from "./tensors.ts";
 
@@ -20,6 +21,8 @@ export interface RunRequest {
   /** A checkpoint to go on with, or to begin from. */
   readonly resumePath?: string;
   readonly loadPath?: string;
+  /** A folder of PEFT, whose adapter the run begins from. */
+  readonly adapterPath?: string;
   /** Whether the best checkpoint is tested at the end. */
   readonly doTest?: boolean;
 }
@@ -37,13 +40,22 @@ export interface ConfiguredRun {
  * @throws {RangeError} for options that contradict each other; else as `resolveConfig` and `loadCheckpoint` do.
  */
 export async function configureRun(request: RunRequest): Promise<ConfiguredRun> {
-  const { model, dataset = "arith", trainer = "default", overrides, resumePath, loadPath } =
-    request;
+  const { model, dataset = "arith", trainer = "default", resumePath, loadPath } = request;
+  const { overrides = [], adapterPath } = request;
+  const starts = [resumePath, loadPath, adapterPath].filter((path) => path !== undefined);
+  if (starts.length > 1) {
+    throw new RangeError(
+      "--resume_ckpt_path goes on with a run, --load_ckpt_path and --load_adapter begin one; " +
+        "give one of them",
+    );
+  }
   if (resumePath === undefined) {
     if (model === undefined) {
       throw new RangeError("train needs --model, as in --model=colar; configs/models/ has them");
     }
-    const resolved = await resolveConfig({ model, dataset, trainer, overrides });
+    const sizes = adapterPath === undefined ? [] : await adapterSettings(adapterPath);
+    const all = [...sizes, ...overrides];
+    const resolved = await resolveConfig({ model, dataset, trainer, overrides: all });
     if (loadPath === undefined && reinforcementOf(resolved.config)) {
       throw new RangeError(
         "do_rl=True goes on from a trained CoLaR, --load_ckpt_path is not given; " +
@@ -54,13 +66,8 @@ export async function configureRun(request: RunRequest): Promise<ConfiguredRun> 
     checkCombinations(resolved.config);
     return { ...resolved, names: { model, dataset, trainer } };
   }
-  if (loadPath !== undefined) {
-    throw new RangeError(
-      "--resume_ckpt_path goes on with a run, --load_ckpt_path begins one; give one of them",
-    );
-  }
   const checkpoint = await loadCheckpoint(resumePath);
-  const resolved = restoreConfig(checkpoint.config, overrides, resumePath);
+  const resolved = await restoreConfig(checkpoint.config, overrides, resumePath);
   checkCombinations(resolved.config);
   const names = checkpoint.state.names as ConfiguredRun["names"];
   for (const key of ["model", "dataset", "trainer"] as const) {

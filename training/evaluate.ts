@@ -9,13 +9,22 @@ import { mean, meanMetrics, type Metrics, type Prediction, scoreOutput } from ".
 import type { QsaRow } from "../data/qsa.ts";
 import type { Config } from "../io/config.ts";
 import { withRowNames } from "../llm/positions.ts";
-import type { Answer, AnswerOptions, Method, Question, ThinkingSpeed } from "../models/method.ts";
+import type {
+  Answer,
+  AnswerOptions,
+  Method,
+  Question,
+  ThinkingSpeed,
+  TracedAnswer,
+} from "../models/method.ts";
 
 /** What one evaluation gives. */
 export interface Evaluation {
   readonly metrics: Metrics;
   /** One for each question, in the order of the split. */
   readonly predictions: readonly Prediction[];
+  /** With `layers`, the latents of each question, in the same order. */
+  readonly traced: readonly TracedAnswer[];
   /** Wall time over the number of questions: it falls with `val_batch_size`. */
   readonly secondsPerQuestion: number;
 }
@@ -24,6 +33,8 @@ export interface Evaluation {
 export interface EvaluateOptions extends AnswerOptions {
   readonly rows: readonly QsaRow[];
   readonly config: Pick<Config, "dataloader" | "evaluation">;
+  /** Keep the latents, with the outputs of these blocks where they stand. @default {nothing is kept} */
+  readonly layers?: readonly number[];
   /** Ends the evaluation between two batches. */
   readonly signal?: AbortSignal;
   /** Told the number of questions answered, after each batch. */
@@ -40,14 +51,20 @@ export function metricName(name: string, speed: ThinkingSpeed, monitored: Thinki
  * @throws {RangeError} without rows, or when an answer is missing; the signal's reason when it is aborted.
  */
 export async function evaluate(method: Method, options: EvaluateOptions): Promise<Evaluation> {
-  const { rows, config, signal, onProgress, ...answering } = options;
+  const { rows, config, signal, onProgress, layers, ...answering } = options;
   const batches: Prediction[][] = [];
+  const traced: TracedAnswer[] = [];
   let done = 0;
   const begin = performance.now();
   for (const batch of inOrder(rows.length, config.dataloader.val_batch_size)) {
     signal?.throwIfAborted();
     const questions = Array.from(batch, (id) => ({ id, question: rows[id].question }));
-    const answers = await answered(method, questions, answering);
+    const answers = await answered(questions, async () => {
+      if (layers === undefined) return await method.answer(questions, answering);
+      const kept = await tracing(method)(questions, { ...answering, layers });
+      traced.push(...kept);
+      return kept;
+    });
     if (answers.length !== questions.length) {
       throw new RangeError(
         `answer() gave ${answers.length} answers to ${questions.length} questions; it must give one each`,
@@ -64,14 +81,26 @@ export async function evaluate(method: Method, options: EvaluateOptions): Promis
   return {
     metrics: perBatch ? { ...metrics, n_latent_forward_on_acc: mean(onCorrect) } : metrics,
     predictions,
+    traced,
     secondsPerQuestion: seconds / rows.length,
   };
 }
 
+/**
+ * What answers and keeps latents.
+ * @throws {RangeError} for a method that has none.
+ */
+export function tracing(method: Method): NonNullable<Method["trace"]> {
+  if (method.trace) return method.trace.bind(method);
+  throw new RangeError(
+    "--save_latents: this method has no latents; it reasons in text or not at all",
+  );
+}
+
 /** Answers a batch; a question that the model cannot place is named by its row of the split. */
-async function answered(method: Method, questions: readonly Question[], options: AnswerOptions) {
+async function answered(questions: readonly Question[], answer: () => Promise<Answer[]>) {
   try {
-    return await method.answer(questions, options);
+    return await answer();
   } catch (error) {
     throw withRowNames(error, questions.map(({ id }) => `question ${id}`));
   }

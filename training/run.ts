@@ -6,9 +6,11 @@ import { type Config, printConfig } from "../io/config.ts";
 import { Report } from "../io/report.ts";
 import { describeEnvironment, noLog, openRunLog, runFolderOf, type RunLog } from "../io/run_log.ts";
 import type { Method } from "../models/method.ts";
-import { buildMethod, loadData } from "./build.ts";
+import { buildMethod, type LocatedModel, pinModel } from "./build.ts";
 import { configureRun, type RunRequest, settingLines } from "./configure.ts";
 import type { ResultRow } from "./result_table.ts";
+import { foreignReport } from "./foreign_start.ts";
+import { checkTrainingRows, loadData, pinData } from "./load_data.ts";
 import { questionSample, reinforcementOf } from "./question_sample.ts";
 import { runLength } from "./schedule.ts";
 import { type RunOutcome, startOf } from "./start.ts";
@@ -27,9 +29,13 @@ export async function trainRun(
 ): Promise<RunOutcome> {
   const report = new Report();
   const trainCot = (cot: RunRequest) => trainRun(gpu, cot, signal);
-  const { config, set, names, resume } = await configureRun(request);
+  const { config: asked, set, names, resume } = await configureRun(request);
   for (const line of settingLines(set)) report.show(line);
-  const dataset = await loadData(config, request.workspace);
+  const hub = { report, signal };
+  const dataset = await loadData(asked, request.workspace, hub);
+  checkTrainingRows(dataset, asked);
+  const withData = await pinData(asked, dataset);
+  const { config, origin } = await pinModel(withData, request.workspace, hub);
   const start = resume
     ? undefined
     : await startOf(request, config, dataset.test.length, report, trainCot);
@@ -39,14 +45,17 @@ export async function trainRun(
   const source = resume ?? start?.best;
   const complete = resume !== undefined || reinforcementOf(config) !== undefined;
   const unshared = source && writeTensors(gpu, method.parameters, source, { complete });
-  using log = await openLog(gpu, request, config, resume);
+  const foreignLines = source && unshared ? foreignReport(source, unshared, method) : [];
+  using log = await openLog(gpu, request, config, origin, resume);
   report.log = log;
   const { count, mode } = { count: config.callbacks.save_top_k, mode: config.callbacks.mode };
   const checkpoints = log.checkpoints === undefined
     ? undefined
     : await CheckpointFolder.open(log.checkpoints, { count, mode });
+  for (const line of dataset.lines) report.line(line);
   report.line(describeRun(gpu, config, dataset.train.length, method.parameters));
-  if (start?.best) report.line(`begins from ${start.best.path}${differences(unshared)}`);
+  if (start?.best?.origin) { for (const line of foreignLines) report.line(line); }
+  else if (start?.best) report.line(`begins from ${start.best.path}${differences(unshared)}`);
   if (resume) report.line(`goes on from ${resume.path}, step ${resume.checkpoint.state.step}`);
   const test = { method, rows: dataset.test, config, signal };
   const compared = resume
@@ -83,6 +92,7 @@ async function openLog(
   gpu: Gpu,
   { workspace, noLog: isOff, suffix }: RunRequest,
   config: Config,
+  model: LocatedModel["origin"],
   resume: NamedCheckpoint | undefined,
 ): Promise<RunLog> {
   if (isOff) return noLog;
@@ -92,8 +102,8 @@ async function openLog(
     model: modelName(config),
     dataset: config.data_module.dataset_name,
     suffix,
-    config: printConfig(config),
-    environment: await describeEnvironment(gpu.info),
+    config: await printConfig(config),
+    environment: await describeEnvironment(gpu.info, model),
     resume: folder === undefined ? undefined : { folder, step: resume?.checkpoint.state.step },
   });
 }

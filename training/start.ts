@@ -5,13 +5,14 @@
  * named, that CoT is trained first, as a run of its own with its own folder, on the same data and backbone.
  */
 import { basename } from "node:path";
-import { loadCheckpoint } from "../io/checkpoint.ts";
 import type { Config } from "../io/config.ts";
+import { isBuiltIn } from "../io/config_model.ts";
 import { readTestResults, type Report } from "../io/report.ts";
 import { runFolderOf } from "../io/run_log.ts";
 import type { RunRequest } from "./configure.ts";
+import { checkBackbone, checkScale, loadAdapterStart, loadStart } from "./foreign_start.ts";
 import type { ResultRow } from "./result_table.ts";
-import { describe, type NamedCheckpoint } from "./tensors.ts";
+import type { NamedCheckpoint } from "./tensors.ts";
 import type { TestResults } from "./test_run.ts";
 
 /** What a run leaves. */
@@ -37,7 +38,7 @@ export interface Start {
 
 // What the CoT shares with the run that it is trained for: the model, the data, and how answers are counted.
 const SHARED =
-  /^(seed|profile|evaluation\..+|dataloader\.val_batch_size|data_module\.(?!epoch_scaling).+|model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings))$/;
+  /^(seed|profile|evaluation\..+|dataloader\.val_batch_size|data_module\.(?!epoch_scaling).+|model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings|pad_row))$/;
 
 /**
  * Finds or trains what a run begins from.
@@ -52,16 +53,19 @@ export async function startOf(
   report: Report,
   trainCot: (request: RunRequest) => Promise<RunOutcome>,
 ): Promise<Start> {
-  const { loadPath: path } = request;
-  if (path !== undefined) {
-    const best = { path, checkpoint: await loadCheckpoint(path, { optimizer: false }) };
+  const { loadPath, adapterPath } = request;
+  if (adapterPath !== undefined) return { best: await loadAdapterStart(adapterPath), compared: [] };
+  if (loadPath !== undefined) {
+    const best = await loadStart(loadPath);
     checkBackbone(best, config);
-    return { best, compared: await comparedRows(path, config, numQuestions) };
+    checkScale(best, config);
+    return { best, compared: await comparedRows(loadPath, config, numQuestions) };
   }
   if (!("start" in config.model)) return { compared: [] };
   const name = basename(config.model.target, ".ts");
   if (config.model.start === "none") {
-    if (name === "codi") return { compared: [] }; // its own paper starts from the model as it is
+    // CODI's own paper starts from the model as it is; of a method of one's own nothing is known.
+    if (name === "codi" || !isBuiltIn(config.model.target)) return { compared: [] };
     report.show(
       `The paper's ${name} starts from a trained CoT: train --model=cot, then name its checkpoint with --load_ckpt_path`,
     );
@@ -97,21 +101,12 @@ async function comparedRows(
   return isSame ? results.rows ?? [] : [];
 }
 
-function checkBackbone({ path, checkpoint }: NamedCheckpoint, config: Config): void {
-  const saved = (checkpoint.config as Partial<Config>).model?.model_kwargs?.model_id;
-  const { model_id } = config.model.model_kwargs;
-  if (saved !== undefined && basename(saved) === basename(model_id)) return;
-  throw new RangeError(
-    `'${path}' was saved from ${
-      describe(checkpoint.config)
-    }, but this run's model_id is '${model_id}'; ` +
-      "name a checkpoint of the same backbone, or set model_id to its",
-  );
-}
-
 /** Values by dotted path. */
 function flat(node: unknown, path = ""): [string, unknown][] {
-  if (typeof node !== "object" || node === null || Array.isArray(node)) return [[path, node]];
+  // Numbers by pattern are one value, whatever names they have.
+  const isValue = typeof node !== "object" || node === null || Array.isArray(node) ||
+    path.endsWith("_pattern");
+  if (isValue) return [[path, node]];
   return Object.entries(node).flatMap(([name, below]) =>
     flat(below, path ? `${path}.${name}` : name)
   );

@@ -7,6 +7,10 @@ import type { TrainedTensor } from "../models/method.ts";
 export interface NamedCheckpoint {
   readonly path: string;
   readonly checkpoint: Checkpoint;
+  /** Where it is no checkpoint of ours: a PyTorch file, or an adapter of PEFT. */
+  readonly origin?: "torch" | "peft";
+  /** Names of tensors that are no floats. */
+  readonly notRead?: readonly string[];
 }
 
 /** Names of tensors that a checkpoint and a method do not share. */

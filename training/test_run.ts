@@ -5,11 +5,13 @@
  * seed, seed + 1, ...; the mean is reported. Two intervals are kept: 1.96 std / sqrt(test_times) over decode seeds, the
  * published one, and Wilson's 95 % over questions; `evaluation.interval` says which one the table shows.
  */
+import { isWithin } from "../data/answer.ts";
 import { mean, type Metrics, paperInterval, wilsonInterval } from "../data/metrics.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Config } from "../io/config.ts";
 import type { Report } from "../io/report.ts";
-import type { Method, ThinkingSpeed } from "../models/method.ts";
+import { saveLatents } from "../io/save_latents.ts";
+import type { Method, ThinkingSpeed, TracedAnswer } from "../models/method.ts";
 import { evaluate, type Evaluation } from "./evaluate.ts";
 import { type ResultRow, resultTable, type Score } from "./result_table.ts";
 
@@ -23,13 +25,25 @@ export interface TestOptions {
   readonly checkpoint?: string;
   /** Lines of the table above this method's: what it is compared with. */
   readonly compared?: readonly ResultRow[];
+  /** Where the latents of the first runs at the monitored speed go. @default {nowhere} */
+  readonly latents?: LatentsRequest;
   readonly signal?: AbortSignal;
+}
+
+/** What is kept of the latents. */
+export interface LatentsRequest {
+  /** A safetensors file. */
+  readonly path: string;
+  /** Blocks whose outputs it holds where latents stand, from 1. */
+  readonly layers: readonly number[];
 }
 
 /** What test.json holds: JSON. */
 export interface TestResults {
   readonly model: string;
   readonly dataset: string;
+  /** Which rows of its source were tested: test or all; null for a set that is generated or a folder's. */
+  readonly test_split: string | null;
   readonly num_questions: number;
   readonly checkpoint: string | null;
   /** The table, the lines that the method is compared with first. */
@@ -55,6 +69,8 @@ interface SpeedResults {
 
 type Run = Metrics & {
   readonly seed: number;
+  /** Share of answers within `answer_tolerance`, where there is one. */
+  readonly acc_within_tolerance?: number;
   readonly seconds_per_question: number;
   readonly predictions: Evaluation["predictions"];
 };
@@ -64,7 +80,9 @@ type Run = Metrics & {
  * @throws the signal's reason when it is aborted.
  */
 export async function testMethod(options: TestOptions): Promise<TestResults> {
-  const { method, rows, config, report, checkpoint = null, compared = [] } = options;
+  const { method, rows, config, report, checkpoint = null, compared = [], latents } = options;
+  const [monitored] = method.speeds;
+  const traced: Record<string, readonly TracedAnswer[]> = {};
   const { protocol, test_times } = config.evaluation;
   const times = protocol === "greedy" ? 1 : 1 + test_times;
   const total = method.speeds.length * times * rows.length;
@@ -73,10 +91,13 @@ export async function testMethod(options: TestOptions): Promise<TestResults> {
     const measure = async (speed: ThinkingSpeed, greedy: boolean, seed: number) => {
       const { signal } = options;
       const onProgress = (answered: number) => bar.update(done + answered);
-      const choice = { rows, config, signal, onProgress, speed, greedy, seed };
-      const run = runOf(await evaluate(method, choice), seed);
+      const isKept = latents && speed === monitored && (greedy || seed === config.seed);
+      const layers = isKept ? latents.layers : undefined;
+      const choice = { rows, config, signal, onProgress, speed, greedy, seed, layers };
+      const evaluation = await evaluate(method, choice);
+      if (isKept) traced[greedy ? "greedy" : "drawn"] = evaluation.traced;
       done += rows.length;
-      return run;
+      return runOf(evaluation, seed, config.evaluation.answer_tolerance);
     };
     const all: SpeedResults[] = [];
     for (const speed of method.speeds) {
@@ -91,19 +112,31 @@ export async function testMethod(options: TestOptions): Promise<TestResults> {
   const results: TestResults = {
     model: modelName(config),
     dataset: config.data_module.dataset_name,
+    test_split: config.data_module.source === null ? null : config.data_module.test_split,
     num_questions: rows.length,
     checkpoint,
     rows: [...compared, ...own],
     speeds,
   };
   await report.log.test(results);
-  report.line(`test on ${rows.length} questions of ${results.dataset}, accuracy and 95 % interval`);
+  const split = results.test_split === null ? "" : ` (test_split=${results.test_split})`;
+  report.line(
+    `test on ${rows.length} questions of ${results.dataset}${split}, accuracy and 95 % interval`,
+  );
   report.line(
     resultTable(results.rows, `drawn, ${test_times} ${test_times === 1 ? "seed" : "seeds"}`),
   );
+  for (const line of toleranceLines(speeds, config)) report.line(line);
   const times_ = speeds.map(({ speed, greedy }) =>
     `${(1000 * greedy.seconds_per_question).toFixed(1)} ms at speed ${speed}`
   );
+  if (latents) {
+    const { seed } = config;
+    const made = { model: modelName(config), speed: monitored, seed, checkpoint };
+    const metadata = Object.entries(made).map(([name, value]) => [name, String(value)]);
+    await saveLatents(latents.path, traced, Object.fromEntries(metadata));
+    report.line(`latents at speed ${monitored}: ${latents.path}`);
+  }
   report.line(
     `time per question, ${config.dataloader.val_batch_size} at once: ${times_.join(", ")}`,
   );
@@ -129,8 +162,29 @@ export function modelName({ model }: Config): string {
   return model.target.replace(/^.*\/|\.ts$/g, "");
 }
 
-function runOf({ metrics, predictions, secondsPerQuestion }: Evaluation, seed: number): Run {
-  return { seed, ...metrics, seconds_per_question: secondsPerQuestion, predictions };
+function runOf(
+  { metrics, predictions, secondsPerQuestion }: Evaluation,
+  seed: number,
+  tolerance: number | null,
+): Run {
+  const run = { seed, ...metrics, seconds_per_question: secondsPerQuestion, predictions };
+  if (tolerance === null) return run;
+  const within = predictions.map(({ answer, pred_answer }) =>
+    isWithin(answer, pred_answer, tolerance) ? 1 : 0
+  );
+  return { ...run, acc_within_tolerance: mean(within) };
+}
+
+/** The second accuracy of each speed, where numbers may miss the answer by a little. */
+function toleranceLines(speeds: readonly SpeedResults[], config: Config): string[] {
+  const { answer_tolerance: tolerance } = config.evaluation;
+  if (tolerance === null) return [];
+  const percent = (runs: readonly Run[]) =>
+    `${(100 * mean(runs.map((run) => run.acc_within_tolerance ?? 0))).toFixed(1)} %`;
+  return speeds.map(({ speed, greedy, paper }) =>
+    `within ${tolerance} of the answer at speed ${speed}: greedy ${percent([greedy])}` +
+    (paper ? `, drawn ${percent(paper.runs)}` : "")
+  );
 }
 
 function summary(runs: readonly Run[], numQuestions: number): SpeedResults["paper"] {

@@ -8,7 +8,7 @@ const folder = (name: string) => new URL(`../golden/${name}`, import.meta.url).p
 gpuTest("LoraAdapter: PEFT's default targets, names, shapes and initial values", async (gpu) => {
   const model = await loadModel(gpu, folder("llama_gqa_tied_llama3rope"));
   using adapter = new LoraAdapter(gpu, model, { r: 4, lora_alpha: 3 }, 7);
-  assert.equal(adapter.scale, 0.75);
+  assert.equal(adapter.get("model.layers.2.self_attn.v_proj")!.scale, 0.75);
   assert.equal(adapter.parameters.size, 3 * 2 * 2);
   const name = "base_model.model.model.layers.2.self_attn.v_proj.lora_B.weight";
   assert.deepEqual(adapter.parameters.get(name)!.shape, [16, 4]);
@@ -34,6 +34,37 @@ gpuTest("LoraAdapter: GPT-2's c_attn, and targets by name", async (gpu) => {
   assert.deepEqual(all.modules, model.linearModules.map(({ name }) => name));
   assert.equal(all.modules.length, 3 * 4); // c_attn, c_proj, c_fc, c_proj
 });
+
+gpuTest(
+  "LoraAdapter: patterns of rank and alpha, rsLoRA, and targets by longer ends",
+  async (gpu) => {
+    const model = await loadModel(gpu, folder("gpt2"));
+    using adapter = new LoraAdapter(gpu, model, {
+      r: 4,
+      lora_alpha: 6,
+      use_rslora: true,
+      target_modules: ["mlp.c_proj", "c_attn"],
+      rank_pattern: { "c_attn": 9, "h.1.mlp.c_proj": 1 },
+      alpha_pattern: { "h\\.[01]\\.attn.*": 12 },
+    });
+    const sizes = adapter.modules.map((name) => {
+      const { a, b, scale } = adapter.get(name)!;
+      assert.equal(a.shape[0], b.shape[1]);
+      return [name, a.shape[0], scale];
+    });
+    assert.deepEqual(sizes, [
+      ["transformer.h.0.attn.c_attn", 9, 4],
+      ["transformer.h.0.mlp.c_proj", 4, 3],
+      ["transformer.h.1.attn.c_attn", 9, 4],
+      ["transformer.h.1.mlp.c_proj", 1, 6],
+      ["transformer.h.2.attn.c_attn", 9, 2],
+      ["transformer.h.2.mlp.c_proj", 4, 3],
+    ]);
+    const half = { r: 2, lora_alpha: 1, rank_pattern: { c_attn: 1.5 } };
+    const message = /must be a whole number >= 1, got 1.5 for transformer\.h\.0\.attn\.c_attn/;
+    assert.throws(() => new LoraAdapter(gpu, model, half), message);
+  },
+);
 
 gpuTest(
   "LoraAdapter refuses unknown targets, impossible ranks and unknown parameters",

@@ -39,6 +39,24 @@ gpuTest("addPadRow(): given rows for an untied head, too", async (gpu) => {
   assert.deepEqual((await gpu.read(model.head)).subarray(600 * 32), headRow);
 });
 
+gpuTest("addPadRow(): the mean of the other rows, of f32 and of bf16", async (gpu) => {
+  const tokenizer = await methodsTokenizer();
+  const model = await tinyBackbone(gpu);
+  const before = await numbers(gpu, model);
+  await addPadRow(model, tokenizer, 0, "mean");
+  const row = (await numbers(gpu, model)).subarray(600 * 32);
+  for (let d = 0; d < 32; d++) {
+    const column = Array.from({ length: 600 }, (_, i) => before[i * 32 + d]);
+    assert.ok(Math.abs(row[d] - column.reduce((a, b) => a + b) / 600) < 1e-7);
+  }
+  const coarse = await tinyBackbone(gpu);
+  const words = Uint16Array.from({ length: 600 * 32 }, (_, i) => i < 300 * 32 ? 0x3f80 : 0xc040);
+  coarse.weights.replace(coarse.embeddings.name, words, [600, 32]);
+  await addPadRow(coarse, tokenizer, 0, "mean");
+  const after = await gpu.readback(coarse.embeddings).data() as Uint16Array;
+  assert.deepEqual(after.subarray(600 * 32), new Uint16Array(32).fill(0xbf80)); // of 1 and -3
+});
+
 gpuTest("addPadRow(): a bf16 table stays bf16", async (gpu) => {
   const tokenizer = await methodsTokenizer();
   const model = await tinyBackbone(gpu);
@@ -98,6 +116,8 @@ gpuTest(
     assert.equal(await embedsStd(model, 0.5, "gpt2", 600), 0.5);
     assert.equal(await embedsStd(model, "auto", "/models/gpt2/", 600), 0.12);
     assert.equal(await embedsStd(model, "auto", "meta-llama/Llama-3.2-1B-Instruct", 600), 0.018);
+    const pinned = `meta-llama/Llama-3.2-1B-Instruct@${"0".repeat(40)}`;
+    assert.equal(await embedsStd(model, "auto", pinned, 600), 0.018);
     const before = await numbers(gpu, model);
     const mean = before.reduce((a, b) => a + b) / before.length;
     const std = Math.sqrt(before.reduce((sum, x) => sum + (x - mean) ** 2, 0) / before.length);

@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { configNames, resolveConfig } from "../../io/config.ts";
 import { Graph } from "../../autograd/tape.ts";
 import type { Gpu } from "../../gpu/device.ts";
-import { buildMethod, loadData } from "../../training/build.ts";
+import { buildMethod } from "../../training/build.ts";
+import { loadData } from "../../training/load_data.ts";
 import { gpuTest } from "../check_op.ts";
 import { inWorkspace } from "./tiny_model.ts";
 

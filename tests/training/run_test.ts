@@ -56,6 +56,21 @@ gpuTest(
       const batches = { path: best!.path, workspace, noLog: true, overrides: ["val_batch_size=2"] };
       const { result: smaller } = await captured(() => testCheckpoint(gpu, batches));
       assert.deepEqual(predictions(smaller), predictions(results!), "val_batch_size matters");
+      const file = join(workspace, "set.json");
+      const problem = { Body: "Tom has 2.", Question: "How many?", Equation: "2", Answer: 2 };
+      await Deno.writeTextFile(file, JSON.stringify([problem, problem]));
+      const other = await captured(() =>
+        testCheckpoint(gpu, {
+          ...{ path: best!.path, workspace, noLog: true, dataset: "svamp" },
+          overrides: [`source=${file}`],
+        })
+      );
+      assert.deepEqual([other.result.dataset, other.result.num_questions], ["svamp", 2]);
+      assert.match(
+        other.out,
+        /svamp: 0 train, 0 val, 2 test rows \(test_split=all\) of .*set\.json\n/,
+      );
+      assert.match(other.out, /\ntest on 2 questions of svamp \(test_split=all\), accuracy/);
     });
   },
 );
@@ -198,7 +213,7 @@ gpuTest("run: checkpoints of another model are refused by name", async (gpu) => 
       [{}, /^train needs --model, as in --model=colar; /],
       [
         cot(workspace, "nowhere"),
-        new RegExp(`^model_id: no folder 'nowhere', nor ${missing}; download the model there`),
+        new RegExp(`^model_id: no folder 'nowhere', nor ${missing}, and no id of the Hub`),
       ],
       [cot(workspace, model, "dataset_name=nodata"), /^nodata: no such folder; a data set is/],
     ];
@@ -207,5 +222,9 @@ gpuTest("run: checkpoints of another model are refused by name", async (gpu) => 
         await assert.rejects(trainRun(gpu, { workspace, ...request }), { message });
       });
     }
+    // The commit that a run of the Hub's model has kept makes it no other model.
+    const pinned = await tinyModel(gpu, workspace, `tiny@${"0".repeat(40)}`);
+    const again = { ...cot(workspace, pinned), loadPath };
+    assert.equal((await captured(() => trainRun(gpu, again))).result.isInterrupted, false);
   });
 });

@@ -73,6 +73,31 @@ gpuTest("test: the published interval, and a greedy protocol without draws", asy
   assert.deepEqual(row, { ...greedy.rows[0], label: "cot, before training" });
 });
 
+gpuTest("test: a tolerance adds a second accuracy to each run, and a line", async (gpu) => {
+  using method = fakeMethod(gpu, { speeds: [1] });
+  const rows = fakeRows(4);
+  // Every answer misses the right number, 100 + its row, by one.
+  const missing = {
+    ...method,
+    answer: (questions: readonly { readonly id: number }[]) =>
+      Promise.resolve(questions.map(({ id }) => ({
+        output: `Answer:${101 + id}`,
+        ids: [1],
+        reasoningLength: 1,
+      }))),
+  };
+  const hundreds = rows.map((row, i) => ({ ...row, answer: String(100 + i) }));
+  const { report, lines } = keepingReport();
+  const config = await fakeConfig("answer_tolerance=0.0098", "test_times=2");
+  const test = { method: missing, rows: hundreds, config, report };
+  const { speeds: [{ greedy, paper }] } = await testMethod(test);
+  // One in 100 and one in 101 are more than 0.0098, one in 103 is less.
+  assert.deepEqual([greedy.acc, greedy.acc_within_tolerance], [0, 0.25]);
+  assert.deepEqual(paper!.runs.map((run) => run.acc_within_tolerance), [0.25, 0.25]);
+  const line = "within 0.0098 of the answer at speed 1: greedy 25.0 %, drawn 25.0 %";
+  assert.ok(lines.includes(line), lines.join("\n"));
+});
+
 Deno.test("table: columns line up, drawn ones only where there are any", () => {
   const score = { acc: 0.683, n_latent_forward: 11.24, interval: [0.628, 0.733] } as const;
   const all = { acc: 1, n_latent_forward: 22, interval: [0.987, 1] } as const;

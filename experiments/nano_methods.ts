@@ -1,0 +1,168 @@
+/**
+ * Every method on the embedded model: from the same CoT, with the same rows, tested on the same questions.
+ *
+ *   ./denow task nano:methods                      # all rows of ROWS, one after another; adds lines to nano_methods.jsonl
+ *   ./denow task nano:methods --only=cot,icot-16k  # some of them
+ *   ./denow task nano:methods --table              # prints nano_methods.jsonl as the table of README.md
+ *
+ * A row is one run of `train --do_test`, whose command its line has. Rows begin from the checkpoint of the row `cot`,
+ * reinforcement from that of `colar`; where no line has one yet, that row is run first.
+ */
+import process from "node:process";
+import { parseArgs } from "node:util";
+import type { Gpu } from "../gpu/device.ts";
+import { openGpu } from "../io/open_gpu.ts";
+import { trainRun } from "../training/run.ts";
+
+/** A row: what is trained, with which settings, from which other row's checkpoint. */
+export interface Row {
+  readonly model: string;
+  readonly settings?: readonly string[];
+  readonly from?: string;
+}
+
+const HALF = ["batch_size=8", "epoch_scaling=1"]; // 16,000 rows in as many steps
+
+/** The rows by name. */
+export const ROWS: Readonly<Record<string, Row>> = {
+  "cot": { model: "cot" },
+  "colar-16k": { model: "colar", settings: HALF, from: "cot" },
+  "icot-16k": { model: "icot", settings: HALF, from: "cot" },
+  "coconut-16k": { model: "coconut", settings: HALF, from: "cot" },
+  "distill-16k": { model: "distill", settings: HALF, from: "cot" },
+  "codi-16k": { model: "codi", settings: HALF, from: "cot" },
+  "colar": { model: "colar", from: "cot" },
+  "colar-seed1": { model: "colar", settings: ["seed=1"], from: "cot" },
+  "colar-seed2": { model: "colar", settings: ["seed=2"], from: "cot" },
+  "icot": { model: "icot", from: "cot" },
+  "colar-dl": { model: "colar", settings: ["lp_deterministic=True"], from: "cot" },
+  "colar-oc": { model: "colar", settings: ["pred_compressed_cot=False"], from: "cot" },
+  "colar-mp": { model: "colar", settings: ["sqrt_mean=False"], from: "cot" },
+  "colar-nll": { model: "colar", settings: ["embed_modeling_loss=nll"], from: "cot" },
+  "colar-rl": {
+    model: "colar",
+    settings: [
+      ...["do_rl=True", "lr=3e-6", "schedule=constant", "batch_size=32"],
+      ...["max_epochs=10", "max_steps=60", "epoch_scaling=1", "check_val_every_n_epoch=100"],
+    ],
+    from: "colar",
+  },
+};
+
+/** A line of the log. */
+export interface Line {
+  readonly row: string;
+  readonly command: string;
+  readonly adapter: string;
+  /** Wall time of the run with its tests; null where others ran on the same device. */
+  readonly minutes: number | null;
+  readonly checkpoint: string;
+  /** Accuracies and #L at each speed. */
+  readonly results: readonly {
+    readonly speed: number | string;
+    readonly greedy: number;
+    readonly drawn: number | null;
+    readonly n_latent_forward: number;
+  }[];
+}
+
+/** What to run. */
+export interface NanoOptions {
+  /** Names of rows, in order. */
+  readonly rows: readonly string[];
+  /** Lines that there are: their checkpoints are used. */
+  readonly lines: readonly Line[];
+  /** Holds logs/. */
+  readonly workspace: string;
+  /** Further `key=value` arguments of every row. @default {[]} */
+  readonly settings?: readonly string[];
+}
+
+/**
+ * Runs rows, and those that they begin from.
+ * @param write is given each line
+ * @throws {RangeError} for a row that does not exist, and as `trainRun` does.
+ */
+export async function nanoMethods(
+  gpu: Gpu,
+  { rows, lines, workspace, settings = [] }: NanoOptions,
+  write: (line: Line) => void,
+): Promise<void> {
+  const checkpoints = new Map(lines.map(({ row, checkpoint }) => [row, checkpoint]));
+  const run = async (name: string): Promise<string> => {
+    const row = Object.hasOwn(ROWS, name) ? ROWS[name] : undefined;
+    if (!row) {
+      const known = Object.keys(ROWS).join(", ");
+      throw new RangeError(`Unknown row '${name}'; there is: ${known}`);
+    }
+    const from = row.from && (checkpoints.get(row.from) ?? await run(row.from));
+    const overrides = [...row.settings ?? [], ...settings];
+    const begin = performance.now();
+    const outcome = await trainRun(gpu, {
+      ...{ model: row.model, overrides, workspace, loadPath: from, suffix: name, doTest: true },
+    });
+    const checkpoint = outcome.best!.path;
+    checkpoints.set(name, checkpoint);
+    const origin = row.from ? [`--load_ckpt_path=${row.from.toUpperCase()}`] : [];
+    write({
+      row: name,
+      command: ["./denow task train", `--model=${row.model}`, ...origin, "--do_test", ...overrides]
+        .join(" "),
+      adapter: gpu.info.description,
+      minutes: Math.round((performance.now() - begin) / 6000) / 10,
+      checkpoint,
+      results: outcome.results!.speeds.map(({ speed, greedy, paper }) => ({
+        speed,
+        greedy: greedy.acc,
+        drawn: paper?.mean.acc ?? null,
+        n_latent_forward: greedy.n_latent_forward,
+      })),
+    });
+    return checkpoint;
+  };
+  for (const name of rows) if (!lines.some(({ row }) => row === name)) await run(name);
+}
+
+/** The lines as a table in Markdown. */
+export function nanoTable(lines: readonly Line[]): string {
+  const percent = (acc: number | null) => acc === null ? "" : (100 * acc).toFixed(1);
+  const cells = lines.flatMap(({ row, command, adapter, minutes, results }) =>
+    results.map(({ speed, greedy, drawn, n_latent_forward }, i) => [
+      results.length > 1 ? `${row}, speed ${speed}` : row,
+      ...[percent(greedy), percent(drawn), n_latent_forward.toFixed(1)],
+      i > 0 ? "" : minutes === null ? adapter : `${minutes} min, ${adapter}`,
+      i > 0 ? "" : `\`${command.replace("./denow task train ", "")}\``,
+    ])
+  );
+  const head = ["", "greedy, %", "drawn, %", "#L", "where", "`./denow task train ...`"];
+  return [head, head.map(() => "---"), ...cells].map((line) => `| ${line.join(" | ")} |`)
+    .join("\n");
+}
+
+const LOG = new URL("nano_methods.jsonl", import.meta.url);
+
+async function readLines(): Promise<Line[]> {
+  try {
+    return (await Deno.readTextFile(LOG)).trim().split("\n").filter(Boolean)
+      .map((line) => JSON.parse(line));
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return [];
+    throw error;
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: { only: { type: "string" }, table: { type: "boolean" } },
+  });
+  const lines = await readLines();
+  if (values.table) {
+    console.log(nanoTable(lines));
+    process.exit(0);
+  }
+  using gpu = await openGpu();
+  const rows = values.only?.split(",") ?? Object.keys(ROWS);
+  await nanoMethods(gpu, { rows, lines, workspace: "." }, (line) => {
+    Deno.writeTextFileSync(LOG, JSON.stringify(line) + "\n", { append: true });
+  });
+}

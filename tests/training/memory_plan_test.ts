@@ -1,0 +1,98 @@
+/** Plans of memory: buffer for buffer what the real device gives out, and sensible for the models that we name. */
+import assert from "node:assert/strict";
+import { Gpu } from "../../gpu/device.ts";
+import type { Backbone } from "../../llm/backbone.ts";
+import { type LlamaConfig, type ModelConfig, parseModelConfig } from "../../llm/config.ts";
+import { Gpt2, gpt2Tensors } from "../../llm/gpt2.ts";
+import { initialWeights } from "../../llm/initialise.ts";
+import { Llama, llamaTensors } from "../../llm/llama.ts";
+import { Weights } from "../../llm/weights.ts";
+import {
+  generateOnce,
+  type MemoryPlan,
+  planMemory,
+  trainOnce,
+} from "../../training/memory_plan.ts";
+import { gpuTest } from "../check_op.ts";
+
+const LLAMA = parseModelConfig({
+  model_type: "llama",
+  vocab_size: 300,
+  hidden_size: 48,
+  intermediate_size: 96,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 128,
+}, "llama") as LlamaConfig;
+const QWEN2: LlamaConfig = { ...LLAMA, model_type: "qwen2", qkv_bias: true };
+const GPT2 = parseModelConfig(
+  { model_type: "gpt2", vocab_size: 300, n_embd: 48, n_layer: 2, n_head: 4, n_positions: 128 },
+  "gpt2",
+);
+const rows = { batchSize: 3, length: 21, r: 4 };
+
+/** Bytes that a fresh device gives out for the work itself. */
+async function real(
+  config: ModelConfig,
+  work: (backbone: Backbone) => void,
+): Promise<number> {
+  using gpu = await Gpu.open();
+  const specs = config.model_type === "gpt2" ? gpt2Tensors(config) : llamaTensors(config);
+  const weights = await Weights.load(gpu, specs, initialWeights(specs, 0.02, 0));
+  work(config.model_type === "gpt2" ? new Gpt2(config, weights) : new Llama(config, weights));
+  await gpu.finish();
+  return gpu.pool.memory.allocated;
+}
+
+for (const [name, config] of Object.entries({ LLAMA, QWEN2, GPT2 })) {
+  gpuTest(`planMemory() of a small ${name}: what the device gives out`, async (device) => {
+    const plan = planMemory({ config, isBf16: () => false, device, ...rows });
+    const measured: Omit<MemoryPlan, "largestBuffer"> = {
+      weights: await real(config, () => {}),
+      lora: await real(config, (b) => trainOnce(b, rows, true)),
+      loraCheckpointed: await real(config, (b) => {
+        b.checkpointsBlocks = true;
+        trainOnce(b, rows, true);
+      }),
+      full: await real(config, (b) => trainOnce(b, rows, false)),
+      fullCheckpointed: await real(config, (b) => {
+        b.checkpointsBlocks = true;
+        trainOnce(b, rows, false);
+      }),
+      generation: await real(config, (b) => generateOnce(b, rows)),
+    };
+    const { largestBuffer, ...planned } = plan;
+    assert.deepEqual(planned, measured);
+    assert.ok(largestBuffer >= 3 * 20 * 300 * 4, "the logits are the largest");
+  });
+}
+
+gpuTest(
+  "planMemory() of Llama-3.2-1B: the weights are 2.3 GiB, and each order is right",
+  (device) => {
+    const config: LlamaConfig = {
+      ...LLAMA,
+      vocab_size: 128256,
+      hidden_size: 2048,
+      intermediate_size: 8192,
+      num_hidden_layers: 16,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      head_dim: 64,
+      tie_word_embeddings: true,
+      max_position_embeddings: 131072,
+    };
+    const request = { config, isBf16: () => true, device, batchSize: 8, length: 256, r: 128 };
+    const plan = planMemory(request);
+    const bytes = 2 * 1235814400; // parameters of the model's card, 16 bits each
+    assert.ok(plan.weights > bytes && plan.weights < 1.05 * bytes, `${plan.weights}`);
+    const { generation, loraCheckpointed, lora, fullCheckpointed, full } = plan;
+    const order = [plan.weights, generation, loraCheckpointed, lora, fullCheckpointed, full];
+    assert.deepEqual(order, order.toSorted((a, b) => a - b));
+    const longer = planMemory({ ...request, batchSize: 16 });
+    const activations = longer.lora - plan.lora;
+    assert.ok(Math.abs(activations / (lora - generation) - 1) < 0.3, "activations double");
+    return Promise.resolve();
+  },
+);
