@@ -16,6 +16,8 @@ export interface CommandTable {
   readonly options: Readonly<Record<string, Option>>;
   /** Whether `key=value` arguments follow. */
   readonly takesSettings?: boolean;
+  /** How help names the paths that follow instead, such as `RUN`; undefined where none do. */
+  readonly takesPaths?: string;
 }
 
 /** What a command was given. */
@@ -24,7 +26,7 @@ export interface Given {
   readonly text: Readonly<Record<string, string | undefined>>;
   /** Flags that were set. */
   readonly flags: ReadonlySet<string>;
-  /** `key=value` arguments, in order. */
+  /** `key=value` arguments, or paths, in order. */
   readonly settings: readonly string[];
 }
 
@@ -34,7 +36,7 @@ export interface Given {
  * @throws {RangeError} for an unknown option, a value that is missing or too much, or an argument that is none.
  */
 export function parseCommand(name: string, table: CommandTable, args: readonly string[]): Given {
-  const { options, takesSettings = false } = table;
+  const { options, takesSettings = false, takesPaths } = table;
   const types = Object.fromEntries(
     Object.entries(options).map((
       [option, { value }],
@@ -46,7 +48,7 @@ export function parseCommand(name: string, table: CommandTable, args: readonly s
   const settings: string[] = [];
   for (const token of tokens) {
     if (token.kind === "positional") {
-      if (!takesSettings) {
+      if (!takesSettings && takesPaths === undefined) {
         throw new RangeError(`${name} takes options only, got '${token.value}'; see --help`);
       }
       settings.push(token.value);
@@ -72,13 +74,13 @@ export function parseCommand(name: string, table: CommandTable, args: readonly s
 
 /** The help of all commands, in the order of the table. */
 export function helpText(commands: Readonly<Record<string, CommandTable>>): string {
-  const blocks = Object.entries(commands).map(([name, { help, options, takesSettings }]) => {
+  const blocks = Object.entries(commands).map(([name, { help, options, ...table }]) => {
     const lines = Object.entries(options).map(([option, { value, help }]) =>
       `    ${(value ? `--${option}=${value}` : `--${option}`).padEnd(32)}  ${help}`
     );
-    const head = `  ${
-      `${name} [options]${takesSettings ? " [key=value ...]" : ""}`.padEnd(34)
-    }  ${help}`;
+    const { takesSettings, takesPaths } = table;
+    const more = takesSettings ? " [key=value ...]" : takesPaths ? ` ${takesPaths} ...` : "";
+    const head = `  ${`${name} [options]${more}`.padEnd(34)}  ${help}`;
     return [head, ...lines].join("\n");
   });
   return `Usage: main.ts COMMAND\n\n${blocks.join("\n\n")}\n\n  --help`;

@@ -1,7 +1,7 @@
 /**
  * The house rules (floors, names of the device, files, sizes, tests) over every .ts and .wgsl file of the tree.
  *
- * Imports only go down: main -> training -> models -> llm -> ops -> autograd -> gpu -> kernels; data/ and io/ stand
+ * Imports only go down: main -> commands -> training -> models -> llm -> ops -> autograd -> gpu -> kernels; data/ and io/ stand
  * beside. The optimizer is training's, so training/ holds kernels too, beside ops/. See source_tree.ts for how files
  * are read: imports are scanned, which covers files that mod.ts does not reach and starts no process.
  * Each rule is first tried on a made-up tree that breaks it.
@@ -16,6 +16,7 @@ const FLOORS: Readonly<Record<string, readonly string[]>> = {
   ops: ["autograd", "gpu", "kernels"],
   llm: ["ops", "autograd", "gpu"],
   models: ["llm", "ops", "autograd", "gpu", "data"],
+  commands: ["training", "gpu", "io"],
   training: ["models", "llm", "ops", "autograd", "gpu", "kernels", "data", "io"],
   io: ["llm", "ops", "autograd", "gpu"], // it opens devices, loads models and measures
   data: ["llm", "gpu", "io"],

@@ -31,10 +31,10 @@ for (
 const MODELS = (await configNames("models")).join(", ");
 const mistakes: [string[], string][] = [
   [["doctr"], "Unknown command 'doctr' (did you mean 'doctor'?)"],
-  [["play"], "Unknown command 'play' (there is: train, test, data, export, push, doctor)"],
+  [["play"], "Unknown command 'play' (there is: train, test, data, export, push, report, doctor)"],
   [
     ["constructor"],
-    "Unknown command 'constructor' (there is: train, test, data, export, push, doctor)",
+    "Unknown command 'constructor' (there is: train, test, data, export, push, report, doctor)",
   ],
   [["doctor", "--kernel=auto"], "Unknown option '--kernel' (did you mean '--kernels'?)"],
   [
@@ -92,6 +92,11 @@ const mistakes: [string[], string][] = [
   ],
   [["export", "--ckpt=x"], "export needs --ckpt=CHECKPOINT and --format=peft or merged"],
   [["test"], "test needs --ckpt=CHECKPOINT; see --help"],
+  [["report"], "report needs folders of runs, as in logs/colar/arith/*; see --help"],
+  [
+    ["report", "assets/nano"],
+    'no run in "assets/nano": a run\'s folder has a train.json or a test.json; name folders below logs/',
+  ],
   [
     ["data", "--dataset=arth"],
     "Unknown dataset 'arth'. configs/datasets/ has: " + (await configNames("datasets")).join(", "),
