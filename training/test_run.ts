@@ -46,6 +46,8 @@ export interface TestResults {
   readonly test_split: string | null;
   readonly num_questions: number;
   readonly checkpoint: string | null;
+  /** Their texts, in the order of the split. */
+  readonly questions: readonly string[];
   /** The table, the lines that the method is compared with first. */
   readonly rows: readonly ResultRow[];
   /** Everything measured, by speed. */
@@ -115,6 +117,7 @@ export async function testMethod(options: TestOptions): Promise<TestResults> {
     test_split: config.data_module.source === null ? null : config.data_module.test_split,
     num_questions: rows.length,
     checkpoint,
+    questions: rows.map(({ question }) => question),
     rows: [...compared, ...own],
     speeds,
   };
@@ -127,7 +130,7 @@ export async function testMethod(options: TestOptions): Promise<TestResults> {
     resultTable(results.rows, `drawn, ${test_times} ${test_times === 1 ? "seed" : "seeds"}`),
   );
   for (const line of toleranceLines(speeds, config)) report.line(line);
-  const times_ = speeds.map(({ speed, greedy }) =>
+  const timesEach = speeds.map(({ speed, greedy }) =>
     `${(1000 * greedy.seconds_per_question).toFixed(1)} ms at speed ${speed}`
   );
   if (latents) {
@@ -138,7 +141,7 @@ export async function testMethod(options: TestOptions): Promise<TestResults> {
     report.line(`latents at speed ${monitored}: ${latents.path}`);
   }
   report.line(
-    `time per question, ${config.dataloader.val_batch_size} at once: ${times_.join(", ")}`,
+    `time per question, ${config.dataloader.val_batch_size} at once: ${timesEach.join(", ")}`,
   );
   return results;
 }

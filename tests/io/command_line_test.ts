@@ -43,6 +43,12 @@ Deno.test("command line: a command without settings refuses them", () => {
   });
 });
 
+Deno.test("command line: a command that takes paths gets them in order, and help names them", () => {
+  const paths: CommandTable = { help: "reads", options: {}, takesPaths: "RUN" };
+  assert.deepEqual(parseCommand("read", paths, ["b", "a/c"]).settings, ["b", "a/c"]);
+  assert.match(helpText({ read: paths }), /\n {2}read \[options\] RUN \.\.\. +reads\n/);
+});
+
 Deno.test("command line: help lists every option of the table", () => {
   assert.equal(
     helpText({ play: table }).replace(/ {3,}/g, " ~ "),

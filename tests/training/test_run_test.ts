@@ -29,6 +29,7 @@ gpuTest("test: greedy once, drawn test_times, both intervals, every prediction",
   const results = await testMethod({ method, rows, config, report, checkpoint: "c", compared });
   assert.deepEqual(tests, [results]);
   assert.deepEqual(JSON.parse(JSON.stringify(results)), results, "test.json is JSON");
+  assert.deepEqual(results.questions, rows.map(({ question }) => question));
   assert.deepEqual(results.speeds.map(({ speed }) => speed), [2, 5]);
   for (const { greedy, paper } of results.speeds) {
     assert.deepEqual(paper!.runs.map(({ seed }) => seed), [5, 6, 7]);
