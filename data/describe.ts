@@ -1,5 +1,12 @@
 /** A data set as text for its user: some rows, how long its parts are in tokens, and which rows break a rule. */
-import { answerIds, colarStepsIds, type Encoder, promptIds } from "./prompt.ts";
+import {
+  answerIds,
+  colarStepsIds,
+  type Encoder,
+  promptIds,
+  remainingStepsIds,
+  separatorIds,
+} from "./prompt.ts";
 import type { QsaDataset, QsaRow } from "./qsa.ts";
 import { brokenRules } from "./rules.ts";
 
@@ -19,10 +26,11 @@ export function describeDataset(dataset: QsaDataset, tokenizer?: Encoder): strin
       row.steps.join("\n").trim().replaceAll("\n", "\n            ")
     }\n  answer:   ${row.answer}`
   );
-  const lengths = tokenizer
-    ? splits.map((split) => lengthsOf(split, dataset[split], tokenizer))
-    : [];
-  return [...shown, ...lengths, rulesText(dataset)].join("\n\n");
+  const ofTokens = tokenizer === undefined ? [] : splits.flatMap((split) => {
+    const rows = measured(dataset[split]);
+    return [lengthsOf(split, rows, tokenizer), ...lostSeparators(split, rows, tokenizer)];
+  });
+  return [...shown, ...ofTokens, rulesText(dataset)].join("\n\n");
 }
 
 /**
@@ -52,25 +60,45 @@ function roundWidth(width: number): number {
   return [1, 2, 5, 10].map((factor) => factor * power).find((round) => round >= width)!;
 }
 
-function lengthsOf(split: string, rows: readonly QsaRow[], tokenizer: Encoder): string {
+/** The rows of a split that are tokenised, evenly spread. */
+function measured(rows: readonly QsaRow[]): QsaRow[] {
   const stride = Math.max(1, rows.length / MAX_MEASURED);
-  const measured = Array.from(
+  return Array.from(
     { length: Math.min(rows.length, MAX_MEASURED) },
     (_, i) => rows[Math.floor(i * stride)],
   );
+}
+
+function lengthsOf(split: string, rows: readonly QsaRow[], tokenizer: Encoder): string {
   const parts: readonly [name: string, ids: (row: QsaRow) => number[]][] = [
     ["question and ###", ({ question }) => promptIds(tokenizer, question, "auto")],
     ["### and steps", ({ steps }) => colarStepsIds(tokenizer, steps)],
     ["answer", ({ answer }) => answerIds(tokenizer, answer)],
   ];
   const blocks = parts.map(([name, ids]) => {
-    const lengths = measured.map((row) => ids(row).length).sort((a, b) => a - b);
+    const lengths = rows.map((row) => ids(row).length).sort((a, b) => a - b);
     const at = (share: number) => lengths[Math.floor(share * (lengths.length - 1))];
-    const head = `${split}, ${name}: tokens of ${measured.length} rows, median ${at(0.5)}, 99 % ` +
+    const head = `${split}, ${name}: tokens of ${rows.length} rows, median ${at(0.5)}, 99 % ` +
       `up to ${at(0.99)}, longest ${at(1)}`;
     return [head, ...histogram(lengths).map((line) => `  ${line}`)].join("\n");
   });
   return blocks.join("\n");
+}
+
+/** Rows whose steps begin or end with what makes one token with `###`, as a line break does in Llama's vocabulary. */
+function lostSeparators(split: string, rows: readonly QsaRow[], tokenizer: Encoder): string[] {
+  const [separator] = separatorIds(tokenizer);
+  const lost = rows.filter(({ steps }) =>
+    colarStepsIds(tokenizer, steps)[0] !== separator ||
+    remainingStepsIds(tokenizer, steps).at(-1) !== separator
+  );
+  if (lost.length === 0) return [];
+  return [
+    `${split}, ###: no token of its own beside the steps of ${lost.length} of ${rows.length} rows, such as ` +
+    `${
+      JSON.stringify(lost[0].steps.join("\n").slice(0, 40))
+    }; trained on them, a model learns another separator`,
+  ];
 }
 
 function rulesText(dataset: QsaDataset): string {

@@ -50,6 +50,11 @@ export function promptIds(tokenizer: Encoder, question: string, speed: Speed): n
   return tokenizer.encode(questionText(question, speed) + SEPARATOR);
 }
 
+/** @returns token ids of `###` alone: one */
+export function separatorIds(tokenizer: Encoder): number[] {
+  return tokenizer.encode(SEPARATOR);
+}
+
 /** @returns token ids of `###{steps}`, the steps segment of CoLaR */
 export function colarStepsIds(tokenizer: Encoder, steps: readonly string[]): number[] {
   return tokenizer.encode(SEPARATOR + steps.join("\n"));
@@ -63,7 +68,7 @@ export function cotStepsIds(
 ): number[] {
   const text = steps.join("\n");
   if (text === "" && profile === "corrected") {
-    const separator = tokenizer.encode(SEPARATOR);
+    const separator = separatorIds(tokenizer);
     return [...separator, ...separator];
   }
   return tokenizer.encode(SEPARATOR + text + SEPARATOR);

@@ -8,8 +8,9 @@ import type { Weights } from "../llm/weights.ts";
 import { exists, replaceFolder, writeAtomic } from "./atomic.ts";
 import type { CheckpointTensor } from "./checkpoint.ts";
 import { type TensorData, writeSafetensors } from "./safetensors.ts";
-import { parseObject, quote } from "./safetensors_header.ts";
-import { PAD } from "./tokenizer.ts";
+import { quote } from "./safetensors_header.ts";
+import { PAD, type Tokenizer } from "./tokenizer.ts";
+import { readTokenizerFiles, TOKENIZER, TOKENIZER_CONFIG } from "./tokenizer_files.ts";
 
 const SHARD_BYTES = 4 * 2 ** 30; // what is in this program's memory at once; transformers' own limit is 5 GB
 const METADATA = new Map([["format", "pt"]]);
@@ -81,33 +82,28 @@ export async function saveTensors(
 }
 
 /**
- * Copies a tokenizer's files, with `[PAD]` in them as the token that fills rows.
- * @param padId the id that `[PAD]` has: that of `loadTokenizer`
- * @throws {SyntaxError} for a file that is not JSON.
+ * Copies a tokenizer's files, with `[PAD]` in them as the token that fills rows; special_tokens_map.json's tokens and
+ * what the class says stand in tokenizer_config.json, which is all that the copy needs.
+ * @param tokenizer what `loadTokenizer` made of the folder `from`: its added tokens keep their ids
+ * @throws {TypeError} for a missing file or one that is not JSON.
  */
-export async function saveTokenizer(from: string, to: string, padId: number): Promise<void> {
-  const read = async (name: string) =>
-    parseObject(await Deno.readTextFile(join(from, name)), join(from, name));
-  const token = {
-    content: PAD,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  };
-  const json = await read("tokenizer.json");
-  const added = (json.added_tokens ?? []) as { readonly content: string }[];
-  const others = added.filter(({ content }) => content !== PAD);
-  json.added_tokens = [...others, { id: padId, ...token }];
-  const config = await read("tokenizer_config.json");
+export async function saveTokenizer(
+  from: string,
+  to: string,
+  { padId, addedTokens }: Pick<Tokenizer, "padId" | "addedTokens">,
+): Promise<void> {
+  const { json, config: settings } = await readTokenizerFiles(from);
+  const whole = { ...json as Record<string, unknown>, added_tokens: addedTokens };
+  const config = { ...settings as Record<string, unknown> };
   const decoder = (config.added_tokens_decoder ?? {}) as Record<string, unknown>;
+  const { id: _, ...token } = addedTokens.find(({ id }) => id === padId)!;
   config.added_tokens_decoder = { ...decoder, [padId]: token };
   config.pad_token = PAD;
-  await writeJson(join(to, "tokenizer.json"), json);
-  await writeJson(join(to, "tokenizer_config.json"), config);
+  await writeJson(join(to, TOKENIZER), whole);
+  await writeJson(join(to, TOKENIZER_CONFIG), config);
   for (const name of ["generation_config.json", "chat_template.jinja"]) {
-    if (await exists(join(from, name))) await Deno.copyFile(join(from, name), join(to, name));
+    if (!await exists(join(from, name))) continue;
+    await writeAtomic(join(to, name), [await Deno.readFile(join(from, name))]);
   }
 }
 

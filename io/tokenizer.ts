@@ -6,13 +6,15 @@
  * number of tokens, the next free one. The embedding matrix must then have `size` rows, one more than the checkpoint's;
  * a matrix that is larger already (DeepSeek-R1-Distill-Qwen) is cut to `size`, and `[PAD]` takes the row found there.
  *
- * `@huggingface/tokenizers` does the work and reads any tokenizer.json. It does not take `½` and `¾` for digits as the
- * original in Rust does, so ids of texts with them can differ; that is left as it is.
+ * `@huggingface/tokenizers` does the work and reads any tokenizer.json. Its step `Digits` splits at `0` to `9` alone,
+ * where the original in Rust splits at every number of Unicode (`½`, `Ⅳ`, `٣`): SmolLM2's ids of such texts would differ.
+ * The step is therefore replaced by a `Split` at `\p{N}`, which is the same in both.
  *
  * Source: transformers 4.45 (tokenization_utils_fast.py), which the published code uses.
  */
 import { Tokenizer as HubTokenizer } from "@huggingface/tokenizers";
 import { join } from "node:path";
+import { readTokenizerFiles } from "./tokenizer_files.ts";
 
 /** The string that stands between question, reasoning and answer; always one token. */
 export const SEPARATOR = "###";
@@ -44,6 +46,8 @@ export class Tokenizer {
   readonly separatorId: number;
   /** Number of tokens, `[PAD]` included: the rows that the embedding matrix must have. */
   readonly size: number;
+  /** The tokens outside the model's merges as tokenizer.json lists them, by id: `[PAD]` and those of the settings too. */
+  readonly addedTokens: readonly AddedToken[];
   readonly #hub: HubTokenizer;
   readonly #cleanUp: boolean;
 
@@ -69,10 +73,15 @@ export class Tokenizer {
     addConfigured(vocabulary, settings);
     this.padId = vocabulary.add(PAD, true);
     this.size = vocabulary.next;
+    this.addedTokens = [...vocabulary.added.values()].sort((a, b) => a.id - b.id);
     this.#cleanUp = settings.clean_up_tokenization_spaces === true;
     try {
-      const added_tokens = [...vocabulary.added.values()];
-      this.#hub = new HubTokenizer({ ...requireObject(json, folder), added_tokens }, settings);
+      const object = requireObject(json, folder);
+      const pre_tokenizer = splitNumbers(object.pre_tokenizer);
+      this.#hub = new HubTokenizer(
+        { ...object, added_tokens: this.addedTokens, pre_tokenizer },
+        settings,
+      );
     } catch (cause) {
       const fault = (cause as Error).message.replace(/\s+/g, " ");
       throw new TypeError(`${folder}/tokenizer.json: not understood (${fault})`, { cause });
@@ -138,31 +147,12 @@ export class Tokenizer {
  * @throws {RangeError} when `###` is not one token of it
  */
 export async function loadTokenizer(folder: string): Promise<Tokenizer> {
-  const [json, config] = await Promise.all(
-    ["tokenizer.json", "tokenizer_config.json"].map((name) => readJson(join(folder, name))),
-  );
+  const { json, config } = await readTokenizerFiles(folder);
   return new Tokenizer(json, config, folder);
 }
 
-async function readJson(file: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(file);
-  } catch (cause) {
-    throw new TypeError(
-      `${file}: cannot be read; a model folder has tokenizer.json and tokenizer_config.json`,
-      { cause },
-    );
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new TypeError(`${file}: not valid JSON`, { cause });
-  }
-}
-
 /** A token outside the model's merges, as tokenizer.json lists it. */
-interface AddedToken {
+export interface AddedToken {
   readonly id: number;
   readonly content: string;
   readonly special: boolean;
@@ -240,6 +230,18 @@ function contentOf(token: unknown): string | undefined {
   if (typeof token === "string") return token;
   const content = (token as { content?: unknown } | null | undefined)?.content;
   return typeof content === "string" ? content : undefined;
+}
+
+/** A pre-tokenizer whose steps `Digits` split at every number of Unicode. */
+function splitNumbers(step: unknown): unknown {
+  if (typeof step !== "object" || step === null) return step;
+  const { type, pretokenizers, individual_digits } = step as Readonly<Record<string, unknown>>;
+  if (type === "Sequence" && Array.isArray(pretokenizers)) {
+    return { ...step, pretokenizers: pretokenizers.map(splitNumbers) };
+  }
+  if (type !== "Digits") return step;
+  const Regex = individual_digits === true ? "\\p{N}" : "\\p{N}+";
+  return { type: "Split", pattern: { Regex }, behavior: "Isolated", invert: false };
 }
 
 function requireToken(content: unknown, id: unknown, where: string): string {

@@ -87,7 +87,7 @@ export async function exportMerged(gpu: Gpu, request: ExportRequest): Promise<st
   const out = outOf(request, "merged");
   await newFolder(out, async (folder) => {
     await saveModel(folder, json, backbone.weights);
-    await saveTokenizer(source, folder, tokenizer.padId);
+    await saveTokenizer(source, folder, tokenizer);
     await saveRest(folder, configured);
   });
   return [`${out}: ${model_id}, merged, with its tokenizer`, ...restLines(configured)];

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { describeDataset } from "../data/describe.ts";
 import { type Config, resolveConfig } from "../io/config.ts";
-import { type HubOptions, hubSnapshot, namedFiles } from "../io/hub.ts";
+import { type HubOptions, hubSnapshot, tokenizerFiles } from "../io/hub.ts";
 import { parseHubId } from "../io/hub_cache.ts";
 import { Report } from "../io/report.ts";
 import { loadTokenizer, type Tokenizer } from "../io/tokenizer.ts";
@@ -51,8 +51,7 @@ async function tokenizerOf(
     const isHere = await findFolder(model_id, join(workspace, "models", "llms", model_id));
     const folder = isHere || !repo
       ? await findModel(model_id, workspace)
-      : (await hubSnapshot(repo, namedFiles("tokenizer.json", "tokenizer_config.json"), hub))
-        .folder;
+      : (await hubSnapshot(repo, tokenizerFiles, hub)).folder;
     return { tokenizer: await loadTokenizer(folder) };
   } catch (error) {
     const reason = userMessage(error);

@@ -73,6 +73,7 @@ Deno.test("columns: GSM-Hard, SVAMP and MultiArith, answers as Python writes flo
     answer: "3.0",
   });
   assert.equal(one(multi, RELEASED).question, " How many? ");
+  assert.equal(one({ ...multi, lSolutions: [3n] }).answer, "3"); // a long integer of parquet
   assert.deepEqual(one({ question: " How many? ", final_ans: "3" }), {
     form: "multiarith",
     question: "How many?",
@@ -108,6 +109,16 @@ Deno.test("columns: what cannot be a data set is named", () => {
   assert.throws(convert({ question: "q", answer: "no mark" }), {
     name: "TypeError",
     message: /^f\.json: row 0: 'steps' must be a list of strings/,
+  });
+  const svamp = { Body: "He had 3.", Question: "How many?", Equation: "3", Answer: 3 };
+  assert.throws(convert(svamp, { ...svamp, Body: undefined }), {
+    name: "TypeError",
+    message: "f.json: row 1: 'question' must be a string with text, got undefined",
+  });
+  const multi = { question: "q", final_ans: "3" };
+  assert.throws(convert(multi, { ...multi, final_ans: null }), {
+    name: "TypeError",
+    message: "f.json: row 1: 'answer' must be a string with text, got null",
   });
   assert.throws(convert({ problem: "p", solution: "none" }), {
     name: "RangeError",

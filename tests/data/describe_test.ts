@@ -51,6 +51,7 @@ Deno.test("describe: three rows, the lengths of each part, and faults", () => {
     /test, answer: tokens of 4 rows, median 9, 99 % up to 9, longest 9\n {2}9 +4 #+\n/,
   );
   assert.ok(text.endsWith("\n\nNo row breaks a rule."));
+  assert.ok(!text.includes("###: no token"));
   const faulty = { ...dataset, train: [row(0)] };
   assert.ok(
     describeDataset(faulty).endsWith(
@@ -58,4 +59,26 @@ Deno.test("describe: three rows, the lengths of each part, and faults", () => {
     ),
   );
   assert.ok(!describeDataset(faulty).includes("tokens"));
+});
+
+Deno.test("describe: rows whose steps make one token with ###", () => {
+  // A vocabulary with `###` and a line break as one token, as Llama's has.
+  const tokenizer = {
+    encode: (text: string) =>
+      (text.match(/#+\n?|[^#]/gs) ?? []).map((piece) => 1000 * piece.length + piece.charCodeAt(0)),
+    eosToken: ".",
+  };
+  const rows = ["\ndef f():", "<<1+1=2>>", "", "a #"].map((step) => ({
+    question: "q",
+    steps: [step],
+    answer: "2",
+  }));
+  const text = describeDataset({ train: rows, val: [], test: [] }, tokenizer);
+  assert.ok(
+    text.includes(
+      "\n\ntrain, ###: no token of its own beside the steps of 2 of 4 rows, such as " +
+        '"\\ndef f():"; trained on them, a model learns another separator\n\n',
+    ),
+    text,
+  );
 });

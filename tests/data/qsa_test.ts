@@ -45,6 +45,11 @@ Deno.test("qsa: a broken row is named by file, index and field", () => {
       `f.json: row 0: 'answer' must be a string with text, got 18; write "18"`,
     ],
     [
+      [{ ...ROW, answer: 18n }],
+      "TypeError",
+      `f.json: row 0: 'answer' must be a string with text, got 18; write "18"`,
+    ],
+    [
       [{ ...ROW, answer: "" }],
       "TypeError",
       `f.json: row 0: 'answer' must be a string with text, got ""`,

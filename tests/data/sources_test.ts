@@ -18,6 +18,9 @@ Deno.test("sources: what a Hub set's name says", () => {
   for (const no of ["gsm8k", "/data/gsm8k", "./gsm8k", "../a/b", "a/b c", ""]) {
     assert.equal(parseHubSource(no), undefined, no);
   }
+  for (const no of ["a/b@../../c", "a/b@/c", "a/..b", "a--b/c", "a/b/c@..", "a/b@c\\d"]) {
+    assert.equal(parseHubSource(no), undefined, no); // would lead out of the cache, or to another's
+  }
 });
 
 Deno.test("sources: known sets have their files, whatever the case of their name", () => {

@@ -67,7 +67,7 @@ for (const [name, prefix] of [["gpt2", "transformer."], ["llama_untied_bf16", ""
 Deno.test("saveTokenizer(): the same tokens, and [PAD] as the one that fills rows", async () => {
   await inFolder(async (folder) => {
     const before = await loadTokenizer(NANO);
-    await saveTokenizer(NANO, folder, before.padId);
+    await saveTokenizer(NANO, folder, before);
     const after = await loadTokenizer(folder);
     assert.deepEqual([after.padId, after.size], [before.padId, before.size]);
     assert.equal(after.padRow(before.size), "existing");
@@ -77,7 +77,15 @@ Deno.test("saveTokenizer(): the same tokens, and [PAD] as the one that fills row
     const config = JSON.parse(await Deno.readTextFile(join(folder, "tokenizer_config.json")));
     assert.equal(config.pad_token, "[PAD]");
     assert.equal(config.added_tokens_decoder[before.padId].content, "[PAD]");
-    await saveTokenizer(folder, folder, after.padId);
+    const template = join(folder, "chat_template.jinja");
+    await Deno.writeTextFile(template, "{{ messages }}");
+    await Deno.mkdir(join(folder, "again"));
+    await saveTokenizer(folder, join(folder, "again"), after);
+    assert.equal(
+      await Deno.readTextFile(join(folder, "again/chat_template.jinja")),
+      "{{ messages }}",
+    );
+    await saveTokenizer(folder, folder, after);
     assert.equal((await loadTokenizer(folder)).size, before.size);
   });
 });
