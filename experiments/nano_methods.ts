@@ -1,9 +1,9 @@
 /**
  * Every method on the embedded model: from the same CoT, with the same rows, tested on the same questions.
  *
- *   ./denow task nano:methods                      # all rows of ROWS, one after another; adds lines to nano_methods.jsonl
- *   ./denow task nano:methods --only=cot,icot-16k  # some of them
- *   ./denow task nano:methods --table              # prints nano_methods.jsonl as the table of README.md
+ *   ./denow task nano:methods                      # all rows of ROWS, one after another: lines of logs/nano_methods.jsonl
+ *   ./denow task nano:methods --only=cot,icot-16k  # some of them; a row that has its line is not run again
+ *   ./denow task nano:methods --table              # experiments/nano_methods.jsonl, the published lines, as a table
  *
  * A row is one run of `train --do_test`, whose command its line has. Rows begin from the checkpoint of the row `cot`,
  * reinforcement from that of `colar`; where no line has one yet, that row is run first.
@@ -21,7 +21,8 @@ export interface Row {
   readonly from?: string;
 }
 
-const HALF = ["batch_size=8", "epoch_scaling=1"]; // 16,000 rows in as many steps
+const WHOLE = ["epoch_scaling=1"]; // one validation, at the end
+const HALF = [...WHOLE, "batch_size=8"]; // 16,000 rows in as many steps
 
 /** The rows by name. */
 export const ROWS: Readonly<Record<string, Row>> = {
@@ -31,19 +32,19 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "coconut-16k": { model: "coconut", settings: HALF, from: "cot" },
   "distill-16k": { model: "distill", settings: HALF, from: "cot" },
   "codi-16k": { model: "codi", settings: HALF, from: "cot" },
-  "colar": { model: "colar", from: "cot" },
-  "colar-seed1": { model: "colar", settings: ["seed=1"], from: "cot" },
-  "colar-seed2": { model: "colar", settings: ["seed=2"], from: "cot" },
-  "icot": { model: "icot", from: "cot" },
-  "colar-dl": { model: "colar", settings: ["lp_deterministic=True"], from: "cot" },
-  "colar-oc": { model: "colar", settings: ["pred_compressed_cot=False"], from: "cot" },
-  "colar-mp": { model: "colar", settings: ["sqrt_mean=False"], from: "cot" },
-  "colar-nll": { model: "colar", settings: ["embed_modeling_loss=nll"], from: "cot" },
+  "colar": { model: "colar", settings: WHOLE, from: "cot" },
+  "colar-seed1": { model: "colar", settings: [...WHOLE, "seed=1"], from: "cot" },
+  "colar-seed2": { model: "colar", settings: [...WHOLE, "seed=2"], from: "cot" },
+  "icot": { model: "icot", settings: WHOLE, from: "cot" },
+  "colar-dl": { model: "colar", settings: [...WHOLE, "lp_deterministic=True"], from: "cot" },
+  "colar-oc": { model: "colar", settings: [...WHOLE, "pred_compressed_cot=False"], from: "cot" },
+  "colar-mp": { model: "colar", settings: [...WHOLE, "sqrt_mean=False"], from: "cot" },
+  "colar-nll": { model: "colar", settings: [...WHOLE, "embed_modeling_loss=nll"], from: "cot" },
   "colar-rl": {
     model: "colar",
     settings: [
-      ...["do_rl=True", "lr=3e-6", "schedule=constant", "batch_size=32"],
-      ...["max_epochs=10", "max_steps=60", "epoch_scaling=1", "check_val_every_n_epoch=100"],
+      ...[...WHOLE, "do_rl=True", "lr=3e-6", "schedule=constant", "batch_size=32"],
+      ...["max_epochs=10", "max_steps=40", "check_val_every_n_epoch=100", "n_val=100"],
     ],
     from: "colar",
   },
@@ -139,11 +140,12 @@ export function nanoTable(lines: readonly Line[]): string {
     .join("\n");
 }
 
-const LOG = new URL("nano_methods.jsonl", import.meta.url);
+const PUBLISHED = new URL("nano_methods.jsonl", import.meta.url);
+const LOG = "logs/nano_methods.jsonl";
 
-async function readLines(): Promise<Line[]> {
+async function readLines(file: string | URL): Promise<Line[]> {
   try {
-    return (await Deno.readTextFile(LOG)).trim().split("\n").filter(Boolean)
+    return (await Deno.readTextFile(file)).trim().split("\n").filter(Boolean)
       .map((line) => JSON.parse(line));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return [];
@@ -155,11 +157,11 @@ if (import.meta.main) {
   const { values } = parseArgs({
     options: { only: { type: "string" }, table: { type: "boolean" } },
   });
-  const lines = await readLines();
   if (values.table) {
-    console.log(nanoTable(lines));
+    console.log(nanoTable(await readLines(PUBLISHED)));
     process.exit(0);
   }
+  const lines = await readLines(LOG);
   using gpu = await openGpu();
   const rows = values.only?.split(",") ?? Object.keys(ROWS);
   await nanoMethods(gpu, { rows, lines, workspace: "." }, (line) => {

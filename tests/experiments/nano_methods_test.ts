@@ -16,7 +16,10 @@ gpuTest("nano_methods: rows begin from the checkpoint of the row they name", asy
     await run(["icot-16k"]);
     assert.deepEqual(lines.map(({ row }) => row), ["cot", "icot-16k"]);
     const [cot, icot] = lines;
-    assert.match(icot.command, /--model=icot --load_ckpt_path=COT --do_test batch_size=8/);
+    assert.match(
+      icot.command,
+      /--model=icot --load_ckpt_path=COT --do_test epoch_scaling=1 batch_size=8/,
+    );
     assert.equal(cot.results[0].speed, 1);
     assert.ok(cot.results[0].greedy >= 0 && cot.results[0].drawn! <= 1);
     assert.equal(icot.results[0].n_latent_forward, 0);
