@@ -64,7 +64,9 @@ const FORMS: readonly Form[] = [
     name: "svamp",
     columns: ["Body", "Question", "Equation", "Answer"],
     convert: ({ Body, Question, Equation, Answer }, { questionText }) => ({
-      question: `${questionText === "tidy" ? withoutFullStop(Body) : Body}. ${Question}`,
+      question: typeof Body === "string" && typeof Question === "string"
+        ? `${questionText === "tidy" ? withoutFullStop(Body) : Body}. ${Question}`
+        : undefined,
       steps: [Equation],
       answer: str(Answer),
     }),
@@ -84,7 +86,7 @@ const FORMS: readonly Form[] = [
     convert: ({ question, final_ans }, { questionText }) => ({
       question: questionText === "tidy" ? trimmed(question) : question,
       steps: [],
-      answer: typeof final_ans === "string" ? final_ans : String(final_ans),
+      answer: typeof final_ans === "number" ? String(final_ans) : str(final_ans),
     }),
   },
   {
@@ -145,8 +147,8 @@ function marksIn(text: string): string[] {
   return text.match(/<<.*?>>/g) ?? [""];
 }
 
-function withoutFullStop(text: unknown): string {
-  return String(text).replace(/[\s.]+$/, "");
+function withoutFullStop(text: string): string {
+  return text.replace(/[\s.]+$/, "");
 }
 
 function trimmed(text: unknown): unknown {
@@ -155,5 +157,6 @@ function trimmed(text: unknown): unknown {
 
 /** A float as the published files write it; JSON does not tell 39.0 from 39, but these columns hold floats. */
 function str(value: unknown): unknown {
+  if (typeof value === "bigint") return String(value); // a long integer of parquet
   return typeof value === "number" ? formatPythonFloat(value) : value;
 }

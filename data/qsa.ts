@@ -60,7 +60,8 @@ function parseRow(row: unknown, where: string): QsaRow {
     throw new TypeError(`${where}: 'steps[${i}]' must be a string, got ${show(step)}`);
   });
   if (typeof answer !== "string" || answer.trim() === "") {
-    const hint = typeof answer === "number" ? `; write "${answer}"` : "";
+    const isNumber = typeof answer === "number" || typeof answer === "bigint";
+    const hint = isNumber ? `; write "${answer}"` : "";
     throw new TypeError(
       `${where}: 'answer' must be a string with text, got ${show(answer)}${hint}`,
     );
@@ -94,6 +95,8 @@ export function tinyDataset(dataset: QsaDataset, numRows = 32): QsaDataset {
 
 /** A value as a message shows it: JSON, cut to 40 characters. */
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  // Parquet's long integers are bigints, which JSON does not know.
+  const plain = (_: string, item: unknown) => typeof item === "bigint" ? Number(item) : item;
+  const text = JSON.stringify(value, plain) ?? String(value);
   return text.length > 40 ? `${text.slice(0, 40)}...` : text;
 }

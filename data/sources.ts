@@ -6,6 +6,7 @@
  * from the Hub, or the original files, work alike.
  */
 import type { Split } from "../io/dataset.ts";
+import { parseHubId } from "../io/hub_cache.ts";
 import { RECORD_FILE } from "./records.ts";
 
 /** The files of each part; `all` where a set has no parts. */
@@ -71,7 +72,11 @@ const WORDS: Readonly<Record<string, Split>> = {
  */
 export function parseHubSource(text: string): HubSource | undefined {
   const match = /^(\w[\w.-]*\/\w[\w.-]*)(?:\/([\w./-]+?))?(?:@(\S+))?$/.exec(text);
-  return match ? { repo: match[1], folder: match[2], revision: match[3] } : undefined;
+  if (!match) return undefined;
+  const [, repo, folder, revision] = match;
+  // Names and revisions become folders of the cache.
+  const isId = parseHubId(revision === undefined ? repo : `${repo}@${revision}`, "dataset");
+  return isId ? { repo, folder, revision } : undefined;
 }
 
 /** The files of a set of the Hub; undefined for one whose files must be listed. */

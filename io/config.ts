@@ -11,7 +11,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { exists } from "./atomic.ts";
 import { shown } from "./config_kinds.ts";
-import { isBuiltIn, keysOfModel, targetOf } from "./config_model.ts";
+import { isBuiltIn, keysOfModel, refuseOwnCode, targetOf } from "./config_model.ts";
 import { applyArgument, checkedSetting, type Setting } from "./config_override.ts";
 import { type Profile, switchValue } from "./config_profile.ts";
 import type { Config } from "./config_schema.ts";
@@ -84,8 +84,8 @@ export async function resolveConfig(request: ConfigRequest): Promise<Resolved> {
 /**
  * Checks a saved configuration, a run's or a checkpoint's, and applies further arguments to it.
  * @param saved a configuration as JSON keeps it, or what `printConfig` wrote
- * @param origin the file, as messages name it
- * @throws as `resolveConfig` does.
+ * @param origin the checkpoint's folder or the file, as messages name it
+ * @throws as `resolveConfig` does, and {RangeError} for code that came with the checkpoint.
  */
 export async function restoreConfig(
   saved: unknown,
@@ -93,6 +93,7 @@ export async function restoreConfig(
   origin = "config.yaml",
 ): Promise<Resolved> {
   const tree = typeof saved === "string" ? parseYaml(saved, origin) : saved;
+  await refuseOwnCode(tree, origin);
   const keys = await keysOfModel(tree, origin);
   const values: Values = new Map();
   merge(values, keys, tree, origin);

@@ -4,12 +4,13 @@
  *
  * A file of one's own is looked for from the current folder, then from the project's, as model_id is.
  */
-import { resolve } from "node:path";
+import { relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { exists } from "./atomic.ts";
 import { isKind, type Schema, shown } from "./config_kinds.ts";
 import { ownSchema, SCHEMAS } from "./config_schema.ts";
 import { isMapping, type Keys, keysOf } from "./config_tree.ts";
+import { runFolderOf } from "./run_log.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
@@ -44,6 +45,23 @@ export async function keysOfModel(tree: unknown, origin: string): Promise<Keys> 
   const { options = {} } = await import(pathToFileURL(path).href);
   checkOptions(options, target);
   return keysOf(ownSchema(target, options));
+}
+
+/**
+ * Refuses code that came with a checkpoint: loading a folder from elsewhere must not run what it holds.
+ * @param checkpoint the checkpoint's folder
+ * @throws {RangeError} when `model.target` is below it, or below its run's.
+ */
+export async function refuseOwnCode(tree: unknown, checkpoint: string): Promise<void> {
+  const target = targetOf(tree);
+  if (typeof target !== "string" || isBuiltIn(target)) return;
+  const path = await findFile(target);
+  const folder = resolve(runFolderOf(checkpoint) ?? checkpoint);
+  if (path === undefined || relative(folder, path).startsWith("..")) return;
+  throw new RangeError(
+    `'${checkpoint}' names '${target}', a file that came with it, as model.target, and that is not run; ` +
+      "read the file, and move it out of the folder if you trust it",
+  );
 }
 
 /**

@@ -51,11 +51,19 @@ const REINFORCEMENT: readonly Rule[] = [
     `gradient_clip_val must be null with do_rl, got ${norm}: clip_grad_norm is its limit`,
 ];
 
+const CHAINED = ["models/coconut.ts", "models/distill.ts", "models/codi.ts"];
+
 /**
  * Refuses combinations of keys that could not train; to be asked before training.
  * @throws {RangeError} saying which key, why, and what to set instead.
  */
 export function checkCombinations({ model, trainer }: Config): void {
+  if (CHAINED.includes(model.target) && trainer.activation_checkpointing) {
+    throw new RangeError(
+      `activation_checkpointing must be False with ${model.target}, got True: its latents extend a ` +
+        "cache, and a block that is computed again would extend it twice; use a smaller batch_size",
+    );
+  }
   if (model.target !== "models/colar.ts") return;
   for (const rule of model.model_kwargs.do_rl ? REINFORCEMENT : SUPERVISED) {
     const message = rule(model.model_kwargs, trainer);

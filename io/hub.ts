@@ -22,6 +22,7 @@ import { HubClient, type HubClientOptions } from "./hub_client.ts";
 import { diskError, downloadBlob, type DownloadOptions } from "./hub_download.ts";
 import { type HubSettings, hubSettings } from "./hub_settings.ts";
 import type { Report } from "./report.ts";
+import { SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG } from "./tokenizer_files.ts";
 
 /** How the Hub is asked; tests replace the parts. */
 export interface HubOptions
@@ -48,7 +49,7 @@ export type Choice = (
   subject: string,
 ) => Promise<readonly string[]>;
 
-const CONFIG = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+const CONFIG = ["config.json", TOKENIZER, TOKENIZER_CONFIG];
 const WEIGHTS = "model.safetensors";
 const INDEX = `${WEIGHTS}.index.json`;
 const OTHER_WEIGHTS = /\.(bin|pt|pth|ckpt|h5|msgpack|gguf|onnx|safetensors)$/;
@@ -64,7 +65,8 @@ export const modelFiles: Choice = async (paths, read, subject) => {
       `${subject} has no ${missing}; name a model that has ${CONFIG.join(", ")}`,
     );
   }
-  if (paths.has(WEIGHTS)) return [...CONFIG, WEIGHTS];
+  const config = [...CONFIG, ...present(paths, SPECIAL_TOKENS)];
+  if (paths.has(WEIGHTS)) return [...config, WEIGHTS];
   if (!paths.has(INDEX)) {
     const other = [...paths].find((path) => OTHER_WEIGHTS.test(path));
     const what = other ? `; ${other} is not read: only ${WEIGHTS}, whole or in shards, is` : "";
@@ -79,8 +81,22 @@ export const modelFiles: Choice = async (paths, read, subject) => {
       `${subject} has no ${lost}, which its ${INDEX} names; name another revision`,
     );
   }
-  return [...CONFIG, INDEX, ...shards];
+  return [...config, INDEX, ...shards];
 };
+
+/**
+ * The files of a model's tokenizer.
+ * @throws {RangeError} naming the file that is not there
+ */
+export const tokenizerFiles: Choice = async (paths, read, subject) => [
+  ...await namedFiles(TOKENIZER, TOKENIZER_CONFIG)(paths, read, subject),
+  ...present(paths, "config.json", SPECIAL_TOKENS),
+];
+
+/** Those of files that a repository need not have. */
+function present(paths: ReadonlySet<string>, ...names: readonly string[]): string[] {
+  return names.filter((name) => paths.has(name));
+}
 
 /** A choice of files by name, such as a data set's. */
 export function namedFiles(...names: readonly string[]): Choice {
@@ -179,7 +195,7 @@ async function missingIn(
 
 async function commitOf(client: HubClient, { kind, name, revision }: HubRepo): Promise<string> {
   const { datasetInfo, modelInfo } = await import("@huggingface/hub"); // most runs never need it
-  const about = { name, revision, hubUrl: client.settings.endpoint, fetch: client.fetch };
+  const about = { name, revision, hubUrl: client.settings.endpoint, fetch: client.ask };
   const { sha } = await understood(
     client,
     () =>
@@ -199,7 +215,7 @@ async function filesOf(
   const { listFiles } = await import("@huggingface/hub");
   const repo = { type: kind, name };
   const { endpoint: hubUrl } = client.settings;
-  const about = { repo, revision: commit, recursive: true, hubUrl, fetch: client.fetch };
+  const about = { repo, revision: commit, recursive: true, hubUrl, fetch: client.ask };
   const files = new Map<string, HubFile>();
   await understood(client, async () => {
     for await (const { type, path, size, oid = "", lfs, xetHash } of listFiles(about)) {

@@ -1,7 +1,7 @@
 /**
  * Requests to the Hub: the token, waiting where it asks for that, and one line for each way in which it refuses.
  *
- * `fetch` of {@link HubClient} is handed to `@huggingface/hub`, so that its requests follow the same rules. The token goes to
+ * `ask` of {@link HubClient} is handed to `@huggingface/hub`, so that its requests follow the same rules. The token goes to
  * the Hub's own address and never along with a redirect to a storage elsewhere. The package cannot do this itself: it
  * takes no token but those that begin with hf_, which a mirror's need not, and neither waits nor tries again.
  */
@@ -25,6 +25,8 @@ export interface HubClientOptions {
 
 const ATTEMPTS = 4;
 const LONGEST_WAIT_S = 300; // the Hub counts requests in windows of five minutes
+const LONGEST_ANSWER = 1 << 26; // characters; a page of a list has some 10^5
+const LONGEST_MESSAGE = 1 << 16;
 const MAX_REDIRECTS = 5;
 const PASSING = [500, 502, 503, 504];
 
@@ -80,6 +82,24 @@ export class HubClient {
     }
   };
 
+  /**
+   * As {@link HubClient.fetch}, for a short text, which is here whole when this returns.
+   * @throws {Error} with its cause when it breaks off, is silent for too long or does not end.
+   */
+  readonly ask: typeof fetch = async (input, init) => {
+    const { body, status, headers } = await this.fetch(input, init);
+    try {
+      const text = await contentOf(body, this.silenceMs, LONGEST_ANSWER);
+      return new Response(text || null, { status, headers });
+    } catch (cause) {
+      this.signal?.throwIfAborted();
+      throw new Error(
+        `${this.subject}: ${this.host} breaks off its answer (${reasonOf(cause)}); run again later`,
+        { cause },
+      );
+    }
+  };
+
   /** Waits as long as was asked for, or twice as long at each attempt from 1, and says so. */
   async pause(attempt: number, why: string, seconds = 2 ** (attempt - 1)): Promise<void> {
     this.#say(`${why}; trying again in ${seconds} s`);
@@ -101,6 +121,12 @@ export class HubClient {
   async #follow(url: string, init: RequestInit): Promise<Response> {
     const { origin } = new URL(this.settings.endpoint);
     for (let redirects = 0;; redirects++) {
+      const { protocol } = new URL(url);
+      if (!/^https?:$/.test(protocol)) { // `fetch` reads files of this machine too
+        throw new RangeError(
+          `${this.subject}: ${this.host} leads to a ${protocol} address; check HF_ENDPOINT`,
+        );
+      }
       const headers = new Headers(init.headers);
       headers.delete("Authorization");
       const { token } = this.settings;
@@ -137,13 +163,14 @@ export class HubClient {
   async #refusal(response: Response, wait: number | undefined): Promise<Error> {
     const { status, headers } = response;
     const { token, endpoint } = this.settings;
-    const said = headers.get("X-Error-Message") ?? await messageOf(response);
+    const said = headers.get("X-Error-Message") ?? await messageOf(response, this.silenceMs);
     const code = headers.get("X-Error-Code") ?? "";
     const answer = `${this.subject}: ${this.host} answers ${status}`;
     const [name] = this.subject.split(" ").at(-1)!.split("@");
     if (code === "GatedRepo" || status === 403 && /gated|restricted/i.test(said)) {
       const how = token ? "with the account of HF_TOKEN" : "and set HF_TOKEN to your token";
-      return new RangeError(`${answer}, gated; accept its terms at ${endpoint}/${name} ${how}`);
+      const page = `${endpoint}/${this.subject.startsWith("dataset ") ? "datasets/" : ""}${name}`;
+      return new RangeError(`${answer}, gated; accept its terms at ${page} ${how}`);
     }
     if (status === 401) {
       return new RangeError(
@@ -195,12 +222,40 @@ function waitOf(headers: Headers): number | undefined {
   return limit === undefined ? undefined : Number(limit);
 }
 
-async function messageOf(response: Response): Promise<string> {
-  const text = await response.text().catch(() => "");
+/** What a refusal says, as far as it is short and comes in time. */
+async function messageOf({ body }: Response, silenceMs: number): Promise<string> {
   try {
-    return String(JSON.parse(text).error ?? "");
+    return String(JSON.parse(await contentOf(body, silenceMs, LONGEST_MESSAGE)).error ?? "");
   } catch {
-    return ""; // a page for people
+    return ""; // a page for people, or cut
+  }
+}
+
+/** Reads a body as text; throws where it is silent for too long, or longer than `limit` characters. */
+async function contentOf(
+  body: Response["body"],
+  silenceMs: number,
+  limit: number,
+): Promise<string> {
+  if (body === null) return "";
+  const reader = body.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  try {
+    for (;;) {
+      let isSilent = false;
+      const clock = setTimeout(() => {
+        isSilent = true;
+        reader.cancel().catch(() => {});
+      }, silenceMs);
+      const { value, done } = await reader.read().finally(() => clearTimeout(clock));
+      if (isSilent) throw new TypeError(`silent for ${silenceMs / 1000} s`);
+      if (done) return text + decoder.decode();
+      text += decoder.decode(value, { stream: true });
+      if (text.length > limit) throw new TypeError(`longer than ${limit} characters`);
+    }
+  } finally {
+    await reader.cancel().catch(() => {});
   }
 }
 

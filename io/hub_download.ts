@@ -158,7 +158,8 @@ async function receive(
   length: number,
   write: (bytes: Bytes) => Promise<void>,
 ): Promise<void> {
-  const reader = response.body!.getReader();
+  if (!response.body) throw new CutConnection("it has no content", { cause: response.url });
+  const reader = response.body.getReader();
   const onAbort = () => void reader.cancel().catch(() => {});
   signal?.addEventListener("abort", onAbort);
   try {

@@ -19,6 +19,7 @@ import { hubSettings } from "./hub_settings.ts";
 import { type CardOptions, type CardResults, modelCard, portableConfig } from "./model_card.ts";
 import { readTestResults } from "./report.ts";
 import { runFolderOf } from "./run_log.ts";
+import { parseObject } from "./safetensors_header.ts";
 
 /** What a command line asks for. */
 export interface PushRequest {
@@ -124,7 +125,7 @@ async function runOf(path: string, { model }: Config) {
   const trainsCot = "start" in model && model.start === "cot"; // then the run makes its own beginning
   return {
     results: isTested ? results as CardResults : undefined,
-    environment: environment ? JSON.parse(environment) : undefined,
+    environment: environment ? parseObject(environment, `${folder}/environment.json`) : undefined,
     beginsFromCheckpoint: !trainsCot && /^\S+ begins from /m.test(await read("logs.txt")),
   };
 }
@@ -174,7 +175,7 @@ async function upload(
       repo: { type: "model", name: repo },
       operations,
       hubUrl: client.settings.endpoint,
-      fetch: client.fetch,
+      fetch: client.ask,
       abortSignal: client.signal,
       useXet: false, // a storage protocol of its own, which takes WebAssembly and threads
     });

@@ -28,7 +28,7 @@ const PUBLIC_HUB = "https://huggingface.co";
 /**
  * Reads the variables.
  * @param get gives a variable's value. @default {the process's environment, as far as permissions reach}
- * @throws {RangeError} when HF_ENDPOINT is no http(s) address.
+ * @throws {RangeError} when HF_ENDPOINT is no http(s) address, or HF_TOKEN nothing that a header may hold.
  */
 export function hubSettings(get: (name: string) => string | undefined = environment): HubSettings {
   const endpoint = get("HF_ENDPOINT") ?? PUBLIC_HUB;
@@ -37,9 +37,16 @@ export function hubSettings(get: (name: string) => string | undefined = environm
       `HF_ENDPOINT must be an address such as ${PUBLIC_HUB}, got '${endpoint}'; correct or unset it`,
     );
   }
+  const token = get("HF_TOKEN")?.trim() || undefined;
+  // Else `fetch` refuses the header in words that repeat the token.
+  if (token && !/^[\x21-\x7e]+$/.test(token)) {
+    throw new RangeError(
+      "HF_TOKEN must be one word of ASCII characters, which it is not; copy the token again",
+    );
+  }
   return {
     endpoint: endpoint.replace(/\/+$/, ""),
-    token: get("HF_TOKEN")?.trim() || undefined,
+    token,
     cache: cacheOf(get),
     isOffline: /^(1|on|yes|true)$/i.test(get("HF_HUB_OFFLINE") ?? ""),
   };

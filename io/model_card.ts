@@ -2,7 +2,7 @@
  * A run as others are to read it: the README.md of a model on the Hub, made from what the run left.
  *
  * The command is worked out from the configuration: what differs from configs/ as they are here now. Folders of this machine
- * are no one else's business: of an absolute path only the last part is told.
+ * are no one else's business: of an absolute path only the last part is told, but for a program's own `model.target`.
  */
 import { basename, isAbsolute } from "node:path";
 import { exists } from "./atomic.ts";

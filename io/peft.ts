@@ -39,7 +39,7 @@ const NAME = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
 const READ = ["r", "lora_alpha", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern"];
 const SILENT = "peft_type auto_mapping base_model_name_or_path revision task_type inference_mode " +
   "peft_version lora_dropout fan_in_fan_out megatron_core init_lora_weights layers_pattern " +
-  "ensure_weight_tying eva_config corda_config";
+  "ensure_weight_tying eva_config corda_config qalora_group_size"; // of use_qalora, which is refused
 
 /** Initial values that leave the base model as it is: with others the adapter belongs to changed weights. */
 const PLAIN_STARTS = [true, false, null, undefined, "gaussian", "orthogonal", "eva"];

@@ -63,6 +63,10 @@ async function findDirectory(source: ByteSource) {
   while (at >= 0 && view(tail, at).getUint32(0, true) !== END) at--;
   if (at < 0) throw malformed(source.name, "no zip file, or torn: it has no directory at its end");
   const end = view(tail, at);
+  for (const disk of [end.getUint16(4, true), end.getUint16(6, true)]) {
+    if (disk === 0 || disk === 0xffff) continue; // all ones: zip64 says it
+    throw malformed(source.name, "is one part of a split file; join the parts first");
+  }
   const short = {
     count: end.getUint16(10, true),
     byteLength: end.getUint32(12, true),

@@ -83,9 +83,10 @@ export async function generate(
   const ends = new Set(options.eosIds);
   let active = rows.map((_, i) => i); // indices into rows and results
   let hidden = last;
+  using chunks = new DisposableStack(); // an error gives their memory back too
   let previous: Scope | undefined;
   for (let done = 0; done < options.maxNewTokens && active.length > 0;) {
-    const chunk = gpu.scope();
+    const chunk = chunks.use(gpu.scope());
     const g = new Graph(gpu, chunk, { training: false });
     const count = Math.min(TOKENS_PER_READ, options.maxNewTokens - done);
     const steps = [];
@@ -129,7 +130,6 @@ export async function generate(
     }
     active = kept.map((b) => active[b]);
   }
-  previous?.[Symbol.dispose]();
   return results;
 }
 

@@ -71,7 +71,7 @@ export class Llama implements Backbone {
     this.numLayers = config.num_hidden_layers;
     this.kvWidth = config.num_key_value_heads * config.head_dim;
     this.maxPositions = config.max_position_embeddings;
-    this.#rotary = new RotaryTables(weights.gpu, {
+    this.#rotary = new RotaryTables(weights, {
       headDim: config.head_dim,
       theta: config.rope_theta,
       scaling: config.rope_scaling,

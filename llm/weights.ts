@@ -70,7 +70,8 @@ export class Weights {
     const isBf16 = (spec: TensorSpec) =>
       precision === "stored" && source.info(stored.get(spec.name)!)!.dtype === "BF16";
     await beforeUpload?.(specs.map((spec) => bytesOnDevice(spec, isBf16(spec))));
-    const weights = new Weights(gpu);
+    using memory = new DisposableStack(); // a file may break off
+    const weights = memory.use(new Weights(gpu));
     for (const spec of specs) {
       const name = stored.get(spec.name)!;
       const [rows, columns] = spec.shape;
@@ -83,6 +84,7 @@ export class Weights {
         weights.add(spec, await source.readFloat32(name), spec.shape);
       }
     }
+    memory.move();
     return weights;
   }
 
@@ -147,6 +149,11 @@ export class Weights {
       tensor.gradient ??= this.#scope.zeros(tensor.shape, "f32", `d_${name}`);
       return tensor;
     });
+  }
+
+  /** Uploads numbers that are no weight, but live as long as the weights do. */
+  keep(data: Float32Array, shape: readonly number[]): Tensor {
+    return this.#scope.upload(data, shape);
   }
 
   /** Replaces a tensor by one of another shape: a grown vocabulary. The old memory is given back. */

@@ -3,8 +3,9 @@
  *
  * As in training every latent attends to the prompt and to the latents before it, and the text goes on with their cache.
  * The published code has no cache while it chains (A1): each latent passes the backbone alone, at position 0 and seeing
- * only itself; prompt, latents and `###` are then computed anew in one pass, from which the text goes on. That code
- * fails on GPT-2; here it does the same there.
+ * only itself; prompt, latents and `###` are then computed anew in one pass, from which the text goes on. Its question
+ * pass counts the columns of the padded batch, so that its answers depend on what else is in it. That code fails on
+ * GPT-2; here it does the same there.
  *
  * Source: the published CoLaR code (models/model_base.py: fixed_length_latent_generate).
  */
@@ -14,6 +15,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { generate } from "../llm/generate.ts";
 import { KvCache } from "../llm/kv_cache.ts";
+import { checkRoom } from "../llm/positions.ts";
 import { packRows } from "../llm/tokens.ts";
 import { concat } from "../ops/concat.ts";
 import { embedding } from "../ops/embedding.ts";
@@ -128,6 +130,8 @@ function thinkAlone(
   prompts: readonly (readonly number[])[],
   layers: readonly number[],
 ): Thought {
+  const room = numLatents + 1 + generation.max_new_tokens;
+  checkRoom(backbone, prompts.map(({ length }) => ({ length, last: length - 1, room })));
   const { rows, last: asked } = chainLatents(g, backbone, prompts, {
     numLatents: 0,
     room: 0,

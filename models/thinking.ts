@@ -104,9 +104,10 @@ export async function think(
   const thoughts = rows.map(() => ({ numLatents: 0, stopped: false, latents: [] as Latent[] }));
   let active = rows.map((_, i) => i);
   let hidden = last;
+  using chunks = new DisposableStack(); // an error gives their memory back too
   let previous: Scope | undefined;
   for (let done = 0; done < options.maxLatents && active.length > 0;) {
-    const chunk = gpu.scope();
+    const chunk = chunks.use(gpu.scope());
     const g = new Graph(gpu, chunk, { training: false });
     const count = Math.min(LATENTS_PER_READ, options.maxLatents - done);
     const steps: Step[] = [];
@@ -145,7 +146,6 @@ export async function think(
     }
     active = kept.map((b) => active[b]);
   }
-  previous?.[Symbol.dispose]();
   return thoughts;
 }
 

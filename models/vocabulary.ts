@@ -4,9 +4,9 @@
  * A table with one row too few grows by a row N(0, initializer_range), and so does an untied head. A table with spare
  * rows (DeepSeek-R1-Distill-Qwen) is cut to the tokenizer's size, and [PAD] takes the row that it finds.
  *
- * Source: the published CoLaR code (models/model_base.py), transformers 4.45 (resize_token_embeddings).
- *
  * With `mean` the new row is the mean of the others, as later versions of transformers begin (less their noise).
+ *
+ * Source: the published CoLaR code (models/model_base.py), transformers 4.45 (resize_token_embeddings).
  *
  * **Deviations.** The published row depends on PyTorch's generator; here it depends on the seed alone.
  */

@@ -2,7 +2,8 @@
  * Answers the questions of a split and scores them: accuracy, #L, #L on correct answers, output length, time.
  *
  * Questions are answered `val_batch_size` at a time. A question is known by its row of the split, which keys its random
- * draws, so that no result depends on the batch; the exception is `latents_on_correct: mean_of_batches`, published so.
+ * draws, so that no result depends on the batch, but for two that are published so: `latents_on_correct: mean_of_batches`,
+ * and without `cache_in_latent_loop` the positions of the question, which count the batch's columns.
  */
 import { inOrder } from "../data/batch.ts";
 import { mean, meanMetrics, type Metrics, type Prediction, scoreOutput } from "../data/metrics.ts";

@@ -3,7 +3,8 @@
  * samples are passed over once in minibatches, each an optimizer step (grpo.ts).
  *
  * A sample's draws are keyed by seed and its number in the run, so a resumed run draws what the interrupted one would
- * have. Rollouts are made for as many whole groups at once as `val_batch_size` allows; no result depends on it.
+ * have. Rollouts are made for as many whole groups at once as `val_batch_size` allows, which changes nothing but, on a
+ * GPU, roundings.
  */
 import { mean, scoreOutput } from "../data/metrics.ts";
 import type { QsaRow } from "../data/qsa.ts";

@@ -1,8 +1,8 @@
 /**
  * What a run begins from: the model as it is, a checkpoint that the command line names, or a CoT trained for it.
  *
- * Every latent method starts from a trained CoT (the paper, section 4.1). Where a configuration says `start: cot` and no checkpoint is
- * named, that CoT is trained first, as a run of its own with its own folder, on the same data and backbone.
+ * Every latent method starts from a trained CoT (the paper, section 4.1). Where a configuration says `start: cot` and no
+ * checkpoint is named, that CoT is trained first, as a run of its own with its own folder, on the same data and backbone.
  */
 import { basename } from "node:path";
 import type { Config } from "../io/config.ts";
@@ -36,9 +36,17 @@ export interface Start {
   readonly compared: readonly ResultRow[];
 }
 
-// What the CoT shares with the run that it is trained for: the model, the data, and how answers are counted.
-const SHARED =
-  /^(seed|profile|evaluation\..+|dataloader\.val_batch_size|data_module\.(?!epoch_scaling).+|model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings|pad_row))$/;
+// What the CoT shares with the run that it is trained for: the model, the data, how answers are counted, and what
+// makes room for it.
+const SHARED = new RegExp(
+  `^(${
+    [
+      /seed|profile|evaluation\..+|data_module\.(?!epoch_scaling).+/,
+      /dataloader\.val_batch_size|trainer\.activation_checkpointing/,
+      /model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings|pad_row)/,
+    ].map(({ source }) => source).join("|")
+  })$`,
+);
 
 /**
  * Finds or trains what a run begins from.

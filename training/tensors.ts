@@ -40,7 +40,8 @@ export async function readTensors(
 
 /**
  * Writes a checkpoint's tensors to the method's of the same names.
- * @param options.complete whether every trained tensor must be there: to resume, to test and to reinforce, but not to initialise
+ * @param options.complete whether every trained tensor must be there: to resume, to test and to reinforce, but not to
+ * initialise
  * @throws {RangeError} when the checkpoint is another model's: no tensor, or not all that must be, or another shape.
  * Nothing is changed then.
  */

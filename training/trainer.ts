@@ -2,9 +2,9 @@
  * The training loop: steps over a shuffled stream of rows, validation at the ends of epochs, checkpoints.
  *
  * What a step does is in supervised_step.ts and grpo_step.ts. Its losses are read one step later, or on a real GPU those
- * of eight steps together, so that the device rarely waits for the host. Every draw is a function of seed and batch number and the data order one of seed and epoch,
- * so a resumed run repeats what the interrupted one would have done, bit for bit. A loss that is not finite ends the run
- * before anything is saved.
+ * of eight steps together, so that the device rarely waits for the host. Every draw is a function of seed and batch
+ * number and the data order one of seed and epoch, so a resumed run repeats what the interrupted one would have done,
+ * bit for bit. A loss that is not finite ends the run before anything is saved.
  */
 import { BatchStream, type DataPosition } from "../data/batch.ts";
 import type { QsaDataset } from "../data/qsa.ts";
@@ -16,7 +16,7 @@ import { checkCombinations } from "../io/config_rules.ts";
 import type { Progress } from "../io/progress.ts";
 import type { Report } from "../io/report.ts";
 import type { Method } from "../models/method.ts";
-import { AdamW } from "./adamw.ts";
+import { AdamW, type AdamWState } from "./adamw.ts";
 import { GrpoStep } from "./grpo_step.ts";
 import {
   type QuestionSample,
@@ -130,15 +130,11 @@ class TrainingRun implements Disposable {
       position: this.#position.data,
     });
     checkMonitor(config, method);
-    this.#optimizer = new AdamW(gpu, method.parameters, { lr, weightDecay });
+    using memory = new DisposableStack(); // what follows may refuse
+    this.#optimizer = memory.use(new AdamW(gpu, method.parameters, { lr, weightDecay }));
     this.#kind = kindOfStep(options, this.#optimizer);
-    if (!resume) return;
-    if (!resume.checkpoint.optimizer) {
-      throw new RangeError(
-        `'${resume.path}' has no optimizer to go on with; start from it with --load_ckpt_path`,
-      );
-    }
-    this.#optimizer.writeState(resume.checkpoint.optimizer);
+    if (resume) this.#optimizer.writeState(optimizerOf(resume));
+    memory.move();
   }
 
   [Symbol.dispose](): void {
@@ -250,6 +246,13 @@ function kindOfStep({ gpu, method, config, signal }: TrainOptions, optimizer: Ad
     throw new TypeError(`${config.model.target} was built without do_rl; set do_rl=True`);
   }
   return new GrpoStep({ gpu, policy, optimizer, config, rl, signal });
+}
+
+function optimizerOf({ path, checkpoint: { optimizer } }: NamedCheckpoint): AdamWState {
+  if (optimizer) return optimizer;
+  throw new RangeError(
+    `'${path}' has no optimizer to go on with; start from it with --load_ckpt_path`,
+  );
 }
 
 function notFinite(

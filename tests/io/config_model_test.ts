@@ -1,6 +1,12 @@
 /** What `model.target` names: the project's methods and files of one's own; see also adding_a_model_test.ts. */
 import assert from "node:assert/strict";
-import { importModel, isBuiltIn, keysOfModel, targetOf } from "../../io/config_model.ts";
+import {
+  importModel,
+  isBuiltIn,
+  keysOfModel,
+  refuseOwnCode,
+  targetOf,
+} from "../../io/config_model.ts";
 import { SCHEMAS } from "../../io/config_schema.ts";
 import { keysOf } from "../../io/config_tree.ts";
 
@@ -42,4 +48,16 @@ Deno.test("model.target: what names no file is told", async () => {
       "model.target: no file 'nowhere/mine.ts' in the current folder or the project's; run from " +
       "the folder in which it was named",
   });
+});
+
+Deno.test("model.target: code that came with a checkpoint is not run", async () => {
+  const tree = { model: { target: OWN } };
+  for (const checkpoint of ["tests/models", "tests/models/own", "tests/models/checkpoints/last"]) {
+    await assert.rejects(refuseOwnCode(tree, checkpoint), {
+      name: "RangeError",
+      message: new RegExp(`^'${checkpoint}' names '${OWN}', a file that came with it`),
+    });
+  }
+  await refuseOwnCode(tree, "logs/pause/arith/run/checkpoints/last");
+  await refuseOwnCode({ model: { target: "models/cot.ts" } }, ".");
 });

@@ -94,3 +94,16 @@ Deno.test("config colar: what a deterministic head cannot train is refused", asy
     "entropy_weight must be 0 with lp_deterministic, got -0.1: a fixed deviation has a fixed entropy",
   );
 });
+
+Deno.test("rules: methods that chain latents cannot compute a block again", async () => {
+  for (const model of ["coconut", "distill", "codi"]) {
+    const { config } = await resolve(model, "activation_checkpointing=True");
+    assert.throws(() => checkCombinations(config), {
+      name: "RangeError",
+      message: new RegExp(
+        `^activation_checkpointing must be False with models/${model}.ts, got True: .*; use a smaller`,
+      ),
+    });
+  }
+  checkCombinations((await resolve("icot", "activation_checkpointing=True")).config);
+});

@@ -44,6 +44,61 @@ hubTest("client: redirects without end", async (hub, cache) => {
   });
 });
 
+hubTest("client: an address that is none of the net's is not followed", async (hub, cache) => {
+  const { asking } = client(hub, cache);
+  hub.faults.push(() =>
+    new Response(null, { status: 302, headers: { Location: "file:///etc/hostname" } })
+  );
+  await assert.rejects(asking.fetch(`${hub.endpoint}/x`), {
+    name: "RangeError",
+    message: `model o/n@main: ${asking.host} leads to a file: address; check HF_ENDPOINT`,
+  });
+});
+
+hubTest("client: what a refusal says is read as far as it is short", async (hub, cache) => {
+  const { asking } = client(hub, cache);
+  const chunk = new Uint8Array(1 << 15).fill(32);
+  let isCancelled = false;
+  const endless = new ReadableStream({
+    pull: (controller) => controller.enqueue(chunk),
+    cancel: () => void (isCancelled = true),
+  });
+  hub.faults.push(() => new Response(endless, { status: 400 }));
+  await assert.rejects(asking.fetch(`${hub.endpoint}/x`), {
+    message: `model o/n@main: ${asking.host} answers 400; run again later, or check HF_ENDPOINT`,
+  });
+  while (!isCancelled) await new Promise((resolve) => setTimeout(resolve, 10));
+});
+
+hubTest("client: an answer that falls silent is given up", async (hub, cache) => {
+  const { asking } = client(hub, cache);
+  const quick = new HubClient({ ...asking, silenceMs: 100 });
+  let close = () => {};
+  const half = new ReadableStream({
+    start: (controller) => {
+      controller.enqueue(new TextEncoder().encode('{"sha": '));
+      close = () => controller.close();
+    },
+    cancel: () => void (close = () => {}),
+  });
+  hub.faults.push(() => new Response(half));
+  await assert.rejects(quick.ask(`${hub.endpoint}/x`), {
+    name: "Error",
+    message:
+      `model o/n@main: ${asking.host} breaks off its answer (silent for 0.1 s); run again later`,
+  });
+  close();
+});
+
+hubTest("client: a gated data set's page is below datasets/", async (hub, cache) => {
+  const { asking } = client(hub, cache, { HF_TOKEN: "t" });
+  const gated = new HubClient({ ...asking, subject: "dataset o/n@main" });
+  hub.faults.push(() => refusal(403, "GatedRepo", "Access to it is restricted"));
+  await assert.rejects(gated.fetch(`${hub.endpoint}/x`), {
+    message: new RegExp(`accept its terms at ${hub.endpoint}/datasets/o/n with the account`),
+  });
+});
+
 hubTest("client: a date to wait until, and what is said meanwhile", async (hub, cache) => {
   const { asking, waits, lines } = client(hub, cache);
   const date = new Date(Date.now() + 30_000).toUTCString();

@@ -46,4 +46,11 @@ Deno.test("hub settings: endpoint, token and offline", () => {
         `HF_ENDPOINT must be an address such as https://huggingface.co, got '${wrong}'; correct or unset it`,
     });
   }
+  for (const wrong of ["two\nlines", "two words", "dots…"]) {
+    assert.throws(() => of({ HF_TOKEN: wrong }), {
+      name: "RangeError",
+      message:
+        "HF_TOKEN must be one word of ASCII characters, which it is not; copy the token again",
+    });
+  }
 });

@@ -1,7 +1,7 @@
 /** Models and data sets of a Hub: what is asked, what is fetched, what is used from the cache, and what is refused. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { type Choice, hubSnapshot, modelFiles, namedFiles } from "../../io/hub.ts";
+import { type Choice, hubSnapshot, modelFiles, namedFiles, tokenizerFiles } from "../../io/hub.ts";
 import { parseHubId } from "../../io/hub_cache.ts";
 import { Report } from "../../io/report.ts";
 import {
@@ -299,6 +299,25 @@ hubTest("hub: what is not a Hub", async (hub, cache) => {
     name: "SyntaxError",
     message:
       /^model owner\/tiny@main: 127\.0\.0\.1:\d+ gives no answer of the Hub's \(.*\); check HF_ENDPOINT$/,
+  });
+});
+
+hubTest("hub: a tokenizer without its model, with the files it may have", async (hub, cache) => {
+  const files = new Map(MODEL);
+  files.set("special_tokens_map.json", bytesOf('{"eos_token": "é"}'));
+  add(hub, files);
+  const namesIn = (folder: string) =>
+    [...Deno.readDirSync(folder)].map((entry) => entry.name).sort();
+  const tokenizer = ["special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"];
+  const { folder } = await hubSnapshot(REPO, tokenizerFiles, hub.options(cache));
+  assert.deepEqual(namesIn(folder), ["config.json", ...tokenizer]);
+  await hubSnapshot(REPO, modelFiles, hub.options(cache));
+  assert.deepEqual(namesIn(folder), ["config.json", "model.safetensors", ...tokenizer]);
+  files.delete("tokenizer_config.json");
+  const without = hub.options(join(cache, "other"));
+  await assert.rejects(hubSnapshot(REPO, tokenizerFiles, without), {
+    name: "RangeError",
+    message: `${SUBJECT} has no tokenizer_config.json; name a revision that has it`,
   });
 });
 

@@ -69,7 +69,11 @@ async function adapter(folder: string, config: object, tensors: Record<string, T
 
 Deno.test("readAdapter(): keys of newer versions that are empty, patterns, a pattern as target", async () => {
   await inFolder(async (folder) => {
-    const more = { use_qalora: false, trainable_token_indices: null, arrow_config: null };
+    const more = { // of PEFT 0.21.2
+      ...{ use_qalora: false, qalora_group_size: 16, trainable_token_indices: null },
+      ...{ arrow_config: null, lora_bias: false, peft_version: "0.21.2", exclude_modules: null },
+      ...{ ensure_weight_tying: false, target_parameters: null, use_bdlora: null },
+    };
     const sizes = {
       use_rslora: true,
       rank_pattern: { up_proj: 2 },

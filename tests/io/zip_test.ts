@@ -44,6 +44,7 @@ const broken: [string, (bytes: Uint8Array<ArrayBuffer>) => Uint8Array, RegExp][]
   ["a place beyond", (b) => changed(b, [[0x02014b50, 42, 250]]), /is not within the file; torn/],
   ["a length beyond", (b) => changed(b, [[0x02014b50, 20, 240], [0x02014b50, 24, 240]]), /within/],
   ["one entry too many", (b) => changed(b, [[0x06054b50, 10, 3]]), /torn: entry 2 of its direc/],
+  ["a part of a split file", (b) => changed(b, [[0x06054b50, 4, 1]]), /is one part of a split f/],
   ["a directory beyond", (b) => changed(b, [[0x06054b50, 16, 250]]), /its directory of \d+ bytes/],
 ];
 for (const [what, change, message] of broken) {

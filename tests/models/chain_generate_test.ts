@@ -64,3 +64,18 @@ gpuTest(
     assert.ok(off(1) > 0.1 && off(5) > 0.1, `${off(1)}, ${off(5)}`);
   },
 );
+
+gpuTest(
+  "chain generate: a question that leaves its answer no room is refused at once",
+  async (gpu) => {
+    for (const cache_in_latent_loop of [true, false]) {
+      using method = await tinyCoconut(gpu, { cache_in_latent_loop });
+      let question = "1";
+      while (promptIds(method.tokenizer, question, AUTO).length < 505) question += " 1";
+      const options = { speed: AUTO, greedy: true, seed: 0 };
+      await assert.rejects(method.respond([{ id: 0, question }], options), {
+        message: /^row 0 of the batch has a prompt of 50\d tokens and may grow by \d+, but/,
+      });
+    }
+  },
+);

@@ -124,3 +124,15 @@ gpuTest(
     }
   },
 );
+
+gpuTest("trace: an error in the latent loop gives its memory back", async (gpu) => {
+  using method = await tinyColar(gpu, { max_n_latent_forward: 6 });
+  const asked = await questions();
+  const inUse: number[] = [];
+  for (let i = 0; i < 2; i++) {
+    const message = "latent_layers must be integers from 1 to 2, got 3";
+    await assert.rejects(method.trace(asked, { ...ASKED, layers: [3] }), { message });
+    inUse.push(gpu.pool.memory.inUse);
+  }
+  assert.equal(inUse[1], inUse[0]);
+});

@@ -96,7 +96,10 @@ gpuTest("run: CoLaR begins from a CoT and is compared with it", async (gpu) => {
 });
 
 Deno.test("run: start=cot trains a CoT on the same model and data, with its own steps", async () => {
-  const arguments_ = ["model_id=a b", "seed=3", "n_test=7", "max_steps=5", "top_p=0.5", "lr=1"];
+  const arguments_ = [
+    ...["model_id=a b", "seed=3", "n_test=7", "max_steps=5", "top_p=0.5", "lr=1"],
+    "activation_checkpointing=True",
+  ];
   const request = { model: "colar", workspace: ".", overrides: arguments_, doTest: true };
   const { config } = await configureRun(request);
   const asked: RunRequest[] = [];
@@ -124,6 +127,7 @@ Deno.test("run: start=cot trains a CoT on the same model and data, with its own 
   assert.deepEqual(own, {
     ...plain,
     seed: 3,
+    trainer: { ...plain.trainer, activation_checkpointing: true },
     data_module: { ...plain.data_module, n_test: 7 },
     model: { ...plain.model, model_kwargs: { ...plain.model.model_kwargs, model_id: "a b" } },
   });

@@ -219,6 +219,7 @@ gpuTest("train: a checkpoint without its optimizer cannot be resumed", async (gp
   const tensors = new Map();
   const checkpoint = { tensors, state: { epoch: 0, step: 0 }, config: {} };
   const resume = { path: "logs/x", checkpoint };
+  const before = gpu.pool.memory.inUse;
   await inFolder(async (folder) => {
     const { result } = await run(gpu, await fakeConfig(), folder, { resume });
     assert.equal(
@@ -226,4 +227,5 @@ gpuTest("train: a checkpoint without its optimizer cannot be resumed", async (gp
       "'logs/x' has no optimizer to go on with; start from it with --load_ckpt_path",
     );
   });
+  assert.equal(gpu.pool.memory.inUse, before);
 });
