@@ -35,6 +35,8 @@ export interface TorchCheckpoint extends Disposable {
   readInt32(name: string): Promise<Int32Array<ArrayBuffer>>;
 }
 
+const MOST_FACTS = 100_000; // values of hyper-parameters that are read
+
 /** Storage classes and what a number of each is; bytes of a number are those of the name's digits. */
 const STORAGES: Readonly<Record<string, string>> = {
   FloatStorage: "F32",
@@ -262,28 +264,33 @@ async function checkByteOrder(entry: ZipEntry | undefined, path: string): Promis
 function factsOf(saved: unknown): Record<string, unknown> {
   if (!(saved instanceof Map) || !saved.has("state_dict")) return {};
   const others = [...saved].filter(([key]) => key !== "state_dict" && typeof key === "string");
+  const room = { left: MOST_FACTS };
   return Object.fromEntries(others.flatMap(([key, value]) => {
-    const plain = plainOf(value, new Set());
+    const plain = plainOf(value, new Set(), room);
     return plain === undefined ? [] : [[key, plain]];
   }));
 }
 
-/** A value as JSON: OmegaConf's nodes as what they hold; undefined for what is none, and for what holds itself. */
-function plainOf(value: unknown, above: Set<unknown>): unknown {
+/**
+ * A value as JSON: OmegaConf's nodes as what they hold; undefined for what is none, and for what holds itself.
+ * @param room values that may still be made: a few bytes that name each other can stand for 2^50
+ */
+function plainOf(value: unknown, above: Set<unknown>, room: { left: number }): unknown {
+  if (room.left-- <= 0) return undefined;
   if (value === null || ["boolean", "number", "string"].includes(typeof value)) return value;
   if (typeof value !== "object" || above.has(value) || above.size > 50) return undefined;
   const inside = new Set(above).add(value);
-  if (Array.isArray(value)) return value.map((item) => plainOf(item, inside) ?? null);
+  if (Array.isArray(value)) return value.map((item) => plainOf(item, inside, room) ?? null);
   if (value instanceof Map) {
-    const pairs = [...value].map(([key, item]) => [String(key), plainOf(item, inside)]);
+    const pairs = [...value].map(([key, item]) => [String(key), plainOf(item, inside, room)]);
     return Object.fromEntries(pairs.filter(([, item]) => item !== undefined));
   }
   if (!(value instanceof PickleObject)) return undefined;
   if (!/^omegaconf\.(nodes|dictconfig|listconfig)\./.test(value.type.name)) {
-    return plainOf(value.items.size > 0 ? value.items : value.state, inside);
+    return plainOf(value.items.size > 0 ? value.items : value.state, inside, room);
   }
   const state = value.state instanceof Map ? value.state : new Map();
-  return plainOf(state.has("_val") ? state.get("_val") : state.get("_content"), inside);
+  return plainOf(state.has("_val") ? state.get("_val") : state.get("_content"), inside, room);
 }
 
 function isSizes(value: unknown): value is number[] {

@@ -93,6 +93,21 @@ Deno.test("openTorchCheckpoint(): a plain state dict, and a view with strides", 
   }
 });
 
+Deno.test("openTorchCheckpoint(): lists that name each other are read to a limit", async () => {
+  const byte = (n: number) => String.fromCharCode(n);
+  const text = (s: string) => `X${byte(s.length)}\0\0\0${s}`;
+  const tensors = String.fromCharCode(...stateDict({})).slice(2, -1);
+  // Each list holds the one before twice: 2^40 values in 400 bytes.
+  const pairs = Array.from({ length: 40 }, (_, i) => `](h${byte(i)}h${byte(i)}eq${byte(i + 1)}0`);
+  const nested = `]q\x000${pairs.join("")}h${byte(40)}`;
+  const pickle = `\x80\x02}${text("state_dict")}${tensors}s${text("hyper_parameters")}${nested}s.`;
+  await withFile(files(Uint8Array.from(pickle, (c) => c.charCodeAt(0))), async (path) => {
+    using file = await openTorchCheckpoint(path);
+    assert.deepEqual([...file.tensors.keys()], ["w"]);
+    assert.ok(Array.isArray(file.facts.hyper_parameters));
+  });
+});
+
 const refused: [string, Uint8Array, RegExp][] = [
   ["an old file", new Uint8Array(64), /does not begin as a zip file; torch\.save writes zip files/],
   ["an archive of something else", zipOf({ a: "b" }), /holds no data\.pkl; name a file that torch/],
