@@ -5,9 +5,6 @@
  * with the codecs of `hyparquet-compressors`. A text line is `question||<<1+2=3>> <<...>> #### answer`, the form in
  * which GSM8k-Aug was published (da03/Internalize_CoT_Step_by_Step).
  */
-import { parquetReadObjects } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
-
 /** One row of a file, by column. */
 export type DataRecord = Readonly<Record<string, unknown>>;
 
@@ -80,6 +77,8 @@ function augmentedLine(where: string, line: string): DataRecord {
 }
 
 async function parseParquet(file: string, bytes: Uint8Array): Promise<DataRecord[]> {
+  const { parquetReadObjects } = await import("hyparquet"); // most runs never need it
+  const { compressors } = await import("hyparquet-compressors");
   try {
     const copied = bytes.slice().buffer; // the reader wants a buffer of its own
     return await parquetReadObjects({ file: copied, compressors });

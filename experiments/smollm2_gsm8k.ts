@@ -3,6 +3,7 @@
  * whether the loss falls, and what a step, an answer and the memory cost.
  *
  *   ./denow task smollm2:gsm8k --model=FOLDER --data=FOLDER       # writes experiments/smollm2_gsm8k.jsonl
+ *   ./denow task smollm2:gsm8k --model=FOLDER --data=FOLDER --steps=3 --log=FILE activation_checkpointing=True
  *
  * FOLDER: a model in Hub layout; a data set with train.json, val.json and test.json. The settings are the paper's (LoRA
  * of rank 128 on q_proj and v_proj, latent head of width 2048, rate 1e-4) but for batches of 8 rows, and 8 latents and
@@ -13,6 +14,7 @@
 import { basename, resolve } from "node:path";
 import process from "node:process";
 import { parseArgs } from "node:util";
+import { mean } from "../data/metrics.ts";
 import type { Gpu } from "../gpu/device.ts";
 import { callersFolder } from "../io/callers_folder.ts";
 import { type ColarConfig, resolveConfig } from "../io/config.ts";
@@ -172,10 +174,6 @@ function startClock(): () => Cost {
   };
 }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((a, b) => a + b, 0) / values.length;
-}
-
 /** The same with every number to four decimals, the learning rate excepted. */
 function rounded<T extends Record<string, unknown>>(values: T): T {
   const entries = Object.entries(values).map(([key, value]) =>
@@ -185,7 +183,8 @@ function rounded<T extends Record<string, unknown>>(values: T): T {
 }
 
 if (import.meta.main) {
-  const { values: { model, data, steps, log } } = parseArgs({
+  const { values: { model, data, steps, log }, positionals: settings } = parseArgs({
+    allowPositionals: true,
     options: {
       model: { type: "string" },
       data: { type: "string" },
@@ -207,7 +206,7 @@ if (import.meta.main) {
   };
   const gpu = await openGpu();
   const folder = (path: string) => resolve(callersFolder() ?? ".", path);
-  const options = { model: folder(model), data: folder(data), steps: Number(steps) };
+  const options = { model: folder(model), data: folder(data), steps: Number(steps), settings };
   const { falls } = await smollm2OnGsm8k(gpu, options, write);
   if (!falls) {
     console.error("the loss did not fall");

@@ -22,8 +22,8 @@ import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 import { type AnswerGeneration, answerOptions } from "./answering.ts";
 import { chainLatents, type Projection } from "./latent_chain.ts";
-import { blockOutputs } from "./latent_trace.ts";
-import type { Answer, AnswerOptions, Question } from "./method.ts";
+import { blockOutputs, chainTrace } from "./latent_trace.ts";
+import type { Answer, AnswerOptions, Question, TracedAnswer, TraceOptions } from "./method.ts";
 import type { Prefilled } from "./prefill.ts";
 
 /** What thinks: a model, and how it chains latents. */
@@ -82,6 +82,28 @@ export async function chainGenerate(
     ids,
     reasoningLength: numLatents,
     ...split(traced.map((numbers) => numbers.slice(b * D, (b + 1) * D)), numLatents),
+  }));
+}
+
+/** Answers questions; what `Method.answer` of a method with chained latents gives. */
+export async function chainAnswers(
+  thinker: ChainThinker,
+  questions: readonly Question[],
+  options: AnswerOptions,
+): Promise<Answer[]> {
+  const answers = await chainGenerate(thinker, questions, options);
+  return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+}
+
+/** Answers questions and keeps the latents; what `Method.trace` of a method with chained latents gives. */
+export async function chainTraces(
+  thinker: ChainThinker,
+  questions: readonly Question[],
+  { layers, ...options }: TraceOptions,
+): Promise<TracedAnswer[]> {
+  const answers = await chainGenerate(thinker, questions, options, true, layers);
+  return answers.map(({ output, ids, reasoningLength, latents, states }) => ({
+    ...{ output, ids, reasoningLength, trace: chainTrace(latents, states, layers) },
   }));
 }
 

@@ -23,9 +23,8 @@ import { promptIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import type { AnswerGeneration } from "./answering.ts";
-import { type ChainAnswer, chainGenerate } from "./chain_generate.ts";
+import { chainAnswers, type ChainThinker, chainTraces } from "./chain_generate.ts";
 import { type Chain, chainLatents, continueChain } from "./latent_chain.ts";
-import { chainTrace } from "./latent_trace.ts";
 import type {
   Answer,
   AnswerOptions,
@@ -107,41 +106,24 @@ export class Coconut implements Method {
     return { total: loss, parts: {}, numTokens, chain, following };
   }
 
-  async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
-    const answers = await this.respond(questions, options);
-    return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+  answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
+    return chainAnswers(this.thinker, questions, options);
   }
 
-  async trace(
-    questions: readonly Question[],
-    { layers, ...options }: TraceOptions,
-  ): Promise<TracedAnswer[]> {
-    const answers = await this.respond(questions, options, true, layers);
-    return answers.map(({ output, ids, reasoningLength, latents, states }) => ({
-      ...{ output, ids, reasoningLength, trace: chainTrace(latents, states, layers) },
-    }));
+  trace(questions: readonly Question[], options: TraceOptions): Promise<TracedAnswer[]> {
+    return chainTraces(this.thinker, questions, options);
   }
 
-  /**
-   * Answers questions with as many latents as the last stage has; see chain_generate.ts.
-   * @param trace return every latent
-   * @param layers with `trace`: blocks whose outputs at the latents are returned
-   */
-  respond(
-    questions: readonly Question[],
-    options: AnswerOptions,
-    trace = false,
-    layers: readonly number[] = [],
-  ): Promise<ChainAnswer[]> {
+  /** What answers: with as many latents as the last stage has. */
+  get thinker(): ChainThinker {
     const { coconut_config: config, latent_generation_config: latent } = this.#options;
-    const thinker = {
+    return {
       backbone: this.backbone,
       tokenizer: this.tokenizer,
       numLatents: config.max_n_stage * config.n_latents_per_step,
       cacheInLatentLoop: latent.cache_in_latent_loop,
       generation: this.#options.answer_generation_config,
     };
-    return chainGenerate(thinker, questions, options, trace, layers);
   }
 
   [Symbol.dispose](): void {

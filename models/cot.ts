@@ -14,7 +14,6 @@
  * without top-k and never hold [PAD] (`top_k`, `pad_in_answer`); draws are keyed by question and position.
  */
 import type { Graph } from "../autograd/tape.ts";
-import { reasoningTokens } from "../data/answer.ts";
 import { answerIds, cotStepsIds, promptIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Tensor } from "../gpu/tensor.ts";
@@ -32,7 +31,7 @@ import type {
   MethodContext,
   Question,
 } from "./method.ts";
-import { textGenerate, type TextWriter } from "./text_generate.ts";
+import { textGenerate, type TextWriter, textWriter } from "./text_generate.ts";
 import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } from "./trained.ts";
 
 /** What CoT is built from: `model.model_kwargs` of the configuration. */
@@ -61,19 +60,14 @@ export class Cot implements Method {
   #trained: Trained;
   #writer: TextWriter;
 
-  constructor({ backbone, tokenizer, options, reasoningLength, seed }: MethodContext<CotOptions>) {
+  constructor(context: MethodContext<CotOptions>) {
+    const { backbone, tokenizer, options, seed } = context;
     checkVocabulary(backbone, tokenizer);
     this.backbone = backbone;
     this.tokenizer = tokenizer;
     this.#options = options;
     this.#trained = trainBackbone(backbone, options, seed);
-    this.#writer = {
-      backbone,
-      tokenizer,
-      generation: options.answer_generation_config,
-      reasoningLength,
-      reasoningTokens: reasoningTokens(tokenizer),
-    };
+    this.#writer = textWriter(context);
   }
 
   get parameters(): Trained["parameters"] {

@@ -17,7 +17,6 @@
  * there, and the stages may follow shares of the run (`stage_ends`).
  */
 import type { Graph } from "../autograd/tape.ts";
-import { reasoningTokens } from "../data/answer.ts";
 import { promptIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Backbone } from "../llm/backbone.ts";
@@ -46,7 +45,7 @@ import {
   packedLabels,
 } from "./segments.ts";
 import { checkStages, type Stage, stageAt, stagedFollowing, type StagedOptions } from "./stages.ts";
-import { textGenerate, type TextWriter } from "./text_generate.ts";
+import { textGenerate, type TextWriter, textWriter } from "./text_generate.ts";
 import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } from "./trained.ts";
 
 /** What iCoT is built from: `model.model_kwargs` of the configuration; configs/models/icot.yaml says what keys mean. */
@@ -65,20 +64,15 @@ export class Icot implements Method {
   readonly #writer: TextWriter;
 
   /** @throws {RangeError} for stages that do not fit. */
-  constructor({ backbone, tokenizer, options, reasoningLength, seed }: MethodContext<IcotOptions>) {
+  constructor(context: MethodContext<IcotOptions>) {
+    const { backbone, tokenizer, options, seed } = context;
     checkVocabulary(backbone, tokenizer);
     checkStages(options.icot_config);
     this.backbone = backbone;
     this.tokenizer = tokenizer;
     this.#options = options;
     this.#trained = trainBackbone(backbone, options, seed);
-    this.#writer = {
-      backbone,
-      tokenizer,
-      generation: options.answer_generation_config,
-      reasoningLength,
-      reasoningTokens: reasoningTokens(tokenizer),
-    };
+    this.#writer = textWriter(context);
   }
 
   get parameters(): Trained["parameters"] {

@@ -14,11 +14,10 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { sum } from "../ops/add.ts";
 import type { AnswerGeneration } from "./answering.ts";
-import { type ChainAnswer, chainGenerate } from "./chain_generate.ts";
+import { chainAnswers, type ChainThinker, chainTraces } from "./chain_generate.ts";
 import { distillation, type DistillationOptions, layerStates } from "./distillation.ts";
 import type { Projection } from "./latent_chain.ts";
 import { LatentProjector } from "./latent_projector.ts";
-import { chainTrace } from "./latent_trace.ts";
 import type {
   Answer,
   AnswerOptions,
@@ -114,35 +113,18 @@ export class SelfDistillation implements Method {
     };
   }
 
-  async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
-    const answers = await this.respond(questions, options);
-    return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+  answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
+    return chainAnswers(this.thinker, questions, options);
   }
 
-  async trace(
-    questions: readonly Question[],
-    { layers, ...options }: TraceOptions,
-  ): Promise<TracedAnswer[]> {
-    const answers = await this.respond(questions, options, true, layers);
-    return answers.map(({ output, ids, reasoningLength, latents, states }) => ({
-      ...{ output, ids, reasoningLength, trace: chainTrace(latents, states, layers) },
-    }));
+  trace(questions: readonly Question[], options: TraceOptions): Promise<TracedAnswer[]> {
+    return chainTraces(this.thinker, questions, options);
   }
 
-  /**
-   * Answers questions; see chain_generate.ts.
-   * @param trace return every latent
-   * @param layers with `trace`: blocks whose outputs at the latents are returned
-   */
-  respond(
-    questions: readonly Question[],
-    options: AnswerOptions,
-    trace = false,
-    layers: readonly number[] = [],
-  ): Promise<ChainAnswer[]> {
+  /** What answers. */
+  get thinker(): ChainThinker {
     const { backbone, tokenizer, settings } = this;
-    const thinker = { ...settings, backbone, tokenizer, project: this.#project };
-    return chainGenerate(thinker, questions, options, trace, layers);
+    return { ...settings, backbone, tokenizer, project: this.#project };
   }
 
   get #project(): Projection | undefined {

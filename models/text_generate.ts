@@ -4,7 +4,7 @@
  * Source: the published CoLaR code (models/model_base.py: text_generate).
  */
 import { Graph } from "../autograd/tape.ts";
-import { reasoningLength, type ReasoningTokens } from "../data/answer.ts";
+import { reasoningLength, type ReasoningTokens, reasoningTokens } from "../data/answer.ts";
 import type { Tokenizer } from "../data/prompt.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { generate } from "../llm/generate.ts";
@@ -20,6 +20,21 @@ export interface TextWriter {
   /** How #L is counted, and by which tokens. */
   readonly reasoningLength: MethodContext<unknown>["reasoningLength"];
   readonly reasoningTokens: ReasoningTokens;
+}
+
+/** What writes for a method built from this. */
+export function textWriter(
+  { backbone, tokenizer, reasoningLength, options }: MethodContext<
+    { readonly answer_generation_config: AnswerGeneration }
+  >,
+): TextWriter {
+  return {
+    backbone,
+    tokenizer,
+    generation: options.answer_generation_config,
+    reasoningLength,
+    reasoningTokens: reasoningTokens(tokenizer),
+  };
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Golden cases of the methods with stages, iCoT and Coconut: losses, latents, answers, a run, and the table of stages. */
 import assert from "node:assert/strict";
 import { Graph } from "../autograd/tape.ts";
+import { chainGenerate } from "../models/chain_generate.ts";
 import { Coconut, type CoconutOptions } from "../models/coconut.ts";
 import { Icot, type IcotOptions } from "../models/icot.ts";
 import { IGNORED } from "../models/language_loss.ts";
@@ -73,11 +74,11 @@ export async function checkChainGeneration(set: MethodSet): Promise<void> {
 /** Answers all rows, and compares latents, ids and text. */
 export async function compareChainAnswers(
   { golden, rows, tokenizer }: MethodSet,
-  method: Pick<Coconut, "respond">,
+  method: Pick<Coconut, "thinker">,
 ): Promise<void> {
   const questions = rows.map(({ question }, id) => ({ id, question }));
   const options = { speed: "auto", greedy: true, seed: 0 } as const;
-  const answers = await method.respond(questions, options, true);
+  const answers = await chainGenerate(method.thinker, questions, options, true);
   golden.same(padded(answers.map(({ ids }) => ids), tokenizer.padId), "pred_ids");
   const [B, N, D] = golden.shape("latents");
   const latents = new Float32Array(B * N * D);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
 import { promptIds } from "../../data/prompt.ts";
+import { chainGenerate } from "../../models/chain_generate.ts";
 import { chainLatents } from "../../models/latent_chain.ts";
 import { gpuTest } from "../check_op.ts";
 import { sixRows } from "./tiny_method.ts";
@@ -17,9 +18,9 @@ for (const architecture of ["llama", "gpt2"] as const) {
       using method = await tinyCoconut(gpu, { cache_in_latent_loop }, architecture);
       for (const greedy of [true, false]) {
         const options = { speed: AUTO, greedy, seed: 2 };
-        const together = await method.respond(questions, options, true);
+        const together = await chainGenerate(method.thinker, questions, options, true);
         for (const [i, question] of questions.entries()) {
-          const [alone] = await method.respond([question], options, true);
+          const [alone] = await chainGenerate(method.thinker, [question], options, true);
           // The question pass without the cache has positions of columns, which the batch pads.
           const isExact = cache_in_latent_loop || i === longest(method, questions);
           if (isExact) assert.deepEqual(alone, together[i]);
@@ -47,8 +48,8 @@ gpuTest(
     using seeing = await tinyCoconut(gpu);
     using blind = await tinyCoconut(gpu, { cache_in_latent_loop: false });
     const options = { speed: AUTO, greedy: true, seed: 0 };
-    const [answer] = await seeing.respond(questions, options, true);
-    const [other] = await blind.respond(questions, options, true);
+    const [answer] = await chainGenerate(seeing.thinker, questions, options, true);
+    const [other] = await chainGenerate(blind.thinker, questions, options, true);
     using scope = gpu.scope();
     const g = new Graph(gpu, scope);
     const prompts = questions.map((q) => promptIds(seeing.tokenizer, q.question, AUTO));
@@ -73,7 +74,7 @@ gpuTest(
       let question = "1";
       while (promptIds(method.tokenizer, question, AUTO).length < 505) question += " 1";
       const options = { speed: AUTO, greedy: true, seed: 0 };
-      await assert.rejects(method.respond([{ id: 0, question }], options), {
+      await assert.rejects(chainGenerate(method.thinker, [{ id: 0, question }], options), {
         message: /^row 0 of the batch has a prompt of 50\d tokens and may grow by \d+, but/,
       });
     }

@@ -1,4 +1,5 @@
 /** What Distill and CODI share, on tiny models: repeatable steps, what is trained, answers, disposal. */
+import { chainGenerate } from "../../models/chain_generate.ts";
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
 import { assertClose, distance, gpuTest } from "../check_op.ts";
@@ -64,7 +65,7 @@ gpuTest("distill: latents of an answer are those of training", async (gpu) => {
   using method = await tinyDistill(gpu);
   const questions = ROWS.map(({ question }, id) => ({ id, question }));
   const options = { speed: "auto", greedy: true, seed: 0 } as const;
-  const answers = await method.respond(questions, options, true);
+  const answers = await chainGenerate(method.thinker, questions, options, true);
   using scope = gpu.scope();
   const { latents } = method.loss(new Graph(gpu, scope, { training: false }), ROWS);
   const trained = await Promise.all(latents.map((latent) => gpu.read(latent)));
@@ -73,7 +74,7 @@ gpuTest("distill: latents of an answer are those of training", async (gpu) => {
     assert.deepEqual(answer.latents, trained.map((rows) => rows.slice(b * D, (b + 1) * D)));
   }
   using alone = await tinyDistill(gpu, { cache_in_latent_loop: false });
-  const [first] = await alone.respond(questions, options, true);
+  const [first] = await chainGenerate(alone.thinker, questions, options, true);
   // Other positions, so another rounding.
   assertClose(first.latents[0], answers[0].latents[0], 1e-5, "the first latent");
   assert.ok(distance(first.latents[1], answers[0].latents[1]) > 1e-3);
