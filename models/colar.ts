@@ -26,23 +26,22 @@ import type { Tokenizer } from "../data/prompt.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { packRows } from "../llm/tokens.ts";
-import { add, sum } from "../ops/add.ts";
+import { scale, sum } from "../ops/add.ts";
 import { compress } from "../ops/compress.ts";
 import { concat } from "../ops/concat.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gaussianEntropy, gaussianNll, sampleGaussian } from "../ops/gaussian.ts";
 import { gather } from "../ops/gather.ts";
 import { mse } from "../ops/mse.ts";
-import { type ColarBatch, type LatentPlace, layBatch } from "./colar_batch.ts";
+import { type ColarBatch, type LatentPlace, layBatch, layoutOf } from "./colar_batch.ts";
 import { type BatchDraws, batchDraws } from "./colar_draws.ts";
-import type { ColarOptions } from "./colar_options.ts";
+import { checkWeights, type ColarOptions } from "./colar_options.ts";
 import { ColarPolicy } from "./colar_policy.ts";
 import { thinkingSpeeds } from "./compression.ts";
 import { embedsStd } from "./embeds_std.ts";
 import { languageLoss } from "./language_loss.ts";
-import { type AnswerDraws, type LatentAnswer, latentGenerate } from "./latent_generate.ts";
+import { latentAnswers, latentTraces } from "./latent_generate.ts";
 import { type Gaussian, LatentHead } from "./latent_head.ts";
-import { thoughtTrace } from "./latent_trace.ts";
 import type {
   Answer,
   AnswerOptions,
@@ -101,12 +100,9 @@ export class Colar implements Method {
   }
 
   loss(g: Graph, rows: readonly QsaRow[], draw: TrainDraw): Supervised {
-    const { hiddenSize } = this.backbone;
-    return this.supervisedLoss(
-      g,
-      rows,
-      batchDraws(draw, this.options.latent_cot_config, hiddenSize),
-    );
+    const { backbone, options } = this;
+    const draws = batchDraws(draw, options.latent_cot_config, backbone.hiddenSize);
+    return this.supervisedLoss(g, rows, draws);
   }
 
   /** The losses of a batch whose draws are given. */
@@ -114,15 +110,7 @@ export class Colar implements Method {
     const { backbone, embedsStd } = this;
     const config = this.options.latent_cot_config;
     const hasSecond = config.pred_embed_forward_weight > 0;
-    const batch = layBatch(this.tokenizer, rows, {
-      ...draws,
-      layout: config.layout,
-      superviseSteps: config.pred_compressed_cot,
-      maskSeparator: config.mask_separator_label,
-      second: hasSecond
-        ? { index: config.second_pass_index, labels: config.second_pass_labels }
-        : undefined,
-    });
+    const batch = layBatch(this.tokenizer, rows, { ...draws, ...layoutOf(config) });
     const plain = embedding(g, backbone.embeddings, batch.plainIds);
     const pooledTokens = embedding(g, backbone.embeddings, batch.pooledIds);
     const groups = batch.groupOffsets;
@@ -135,7 +123,7 @@ export class Colar implements Method {
     const states = gather(g, hidden, Uint32Array.from(batch.latents, ({ token }) => token));
     const { mean, logStd } = this.head.forward(g, states); // [places, D]
     const following = Uint32Array.from(batch.latents, ({ token }) => token + 1);
-    const target = scaled(g, gather(g, g.stopGradient(inputsEmbeds), following), 1 / embedsStd);
+    const target = scale(g, gather(g, g.stopGradient(inputsEmbeds), following), 1 / embedsStd);
     const needsSample = hasSecond || config.embed_modeling_loss === "mse";
     const sample = needsSample
       ? sampleGaussian(g, mean, logStd, draws.eps(g, batch.latents))
@@ -175,39 +163,18 @@ export class Colar implements Method {
   #secondPass(g: Graph, batch: ColarBatch, [plain, pooled, sample]: readonly Tensor[]) {
     const { rows, sources, labels } = batch.second!;
     const isNormalised = this.options.latent_cot_config.second_pass_scale === "as-released";
-    const latents = isNormalised ? sample : scaled(g, sample, this.embedsStd);
+    const latents = isNormalised ? sample : scale(g, sample, this.embedsStd);
     const inputsEmbeds = gather(g, concat(g, [plain, pooled, latents]), sources);
     const { hidden } = this.backbone.forward(g, inputsEmbeds, packRows(g.scope, rows));
     return { inputsEmbeds, loss: languageLoss(g, this.backbone, hidden, labels) };
   }
 
-  async answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
-    const answers = await this.respond(questions, options);
-    return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+  answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
+    return latentAnswers(this, questions, options);
   }
 
-  async trace(
-    questions: readonly Question[],
-    { layers, ...options }: TraceOptions,
-  ): Promise<TracedAnswer[]> {
-    const answers = await latentGenerate(this, questions, { ...options, trace: true, layers });
-    return answers.map(({ output, ids, reasoningLength, thought: { latents } }) => ({
-      ...{ output, ids, reasoningLength, trace: thoughtTrace(latents, layers) },
-    }));
-  }
-
-  /**
-   * Answers questions; see latent_generate.ts.
-   * @param recorded draws instead of those that (seed, question, position) key
-   * @param trace return every latent
-   */
-  respond(
-    questions: readonly Question[],
-    options: AnswerOptions,
-    recorded?: AnswerDraws,
-    trace = false,
-  ): Promise<LatentAnswer[]> {
-    return latentGenerate(this, questions, { ...options, recorded, trace });
+  trace(questions: readonly Question[], options: TraceOptions): Promise<TracedAnswer[]> {
+    return latentTraces(this, questions, options);
   }
 
   [Symbol.dispose](): void {
@@ -216,30 +183,11 @@ export class Colar implements Method {
   }
 }
 
-/** x times a number, with its gradient. */
-function scaled(g: Graph, x: Tensor, factor: number): Tensor {
-  return add(g, x, x, { alpha: factor, beta: 0 });
-}
-
 /** Weight 1 for groups and 0 for pads; none where all are groups. */
 function groupWeights(g: Graph, places: readonly LatentPlace[]) {
   const weights = Float32Array.from(places, ({ isGroup }) => isGroup ? 1 : 0);
   const total = weights.reduce((a, b) => a + b, 0);
   return total === places.length ? undefined : { weights: g.scope.upload(weights), total };
-}
-
-function checkWeights({ latent_cot_config: config }: ColarOptions): void {
-  const weights = [
-    config.ce_weight,
-    config.embed_modeling_weight,
-    config.entropy_weight,
-    config.pred_embed_forward_weight,
-  ];
-  if (weights.some((weight) => weight !== 0)) return;
-  throw new RangeError(
-    "ce_weight, embed_modeling_weight, entropy_weight and pred_embed_forward_weight are all 0: " +
-      "there is nothing to train; set one of them",
-  );
 }
 
 const create: CreateMethod<ColarOptions> = async (context) => {

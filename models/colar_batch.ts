@@ -9,6 +9,7 @@
 import { colarAnswerIds, colarStepsIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { RowTokens } from "../llm/tokens.ts";
+import type { LatentCotOptions } from "./colar_options.ts";
 import { type GroupLayout, groupSteps, type RowGroups } from "./compression.ts";
 import { IGNORED } from "./language_loss.ts";
 import type { ThinkingSpeed } from "./method.ts";
@@ -89,6 +90,21 @@ export interface BatchOptions {
   readonly second?: {
     readonly index: "as-released" | "clean";
     readonly labels: "steps_and_answer" | "answer";
+  };
+}
+
+/** The switches of a configuration that lay out its batches. */
+export function layoutOf(
+  config: LatentCotOptions,
+): Pick<BatchOptions, "layout" | "superviseSteps" | "maskSeparator" | "second"> {
+  const hasSecond = config.pred_embed_forward_weight > 0;
+  return {
+    layout: config.layout,
+    superviseSteps: config.pred_compressed_cot,
+    maskSeparator: config.mask_separator_label,
+    second: hasSecond
+      ? { index: config.second_pass_index, labels: config.second_pass_labels }
+      : undefined,
   };
 }
 

@@ -53,3 +53,21 @@ export interface ColarOptions extends TrainingOptions {
   readonly do_rl: boolean;
   readonly rl_config: ReinforcementOptions;
 }
+
+/**
+ * A loss needs a term.
+ * @throws {RangeError} when every weight is 0.
+ */
+export function checkWeights({ latent_cot_config: config }: ColarOptions): void {
+  const weights = [
+    config.ce_weight,
+    config.embed_modeling_weight,
+    config.entropy_weight,
+    config.pred_embed_forward_weight,
+  ];
+  if (weights.some((weight) => weight !== 0)) return;
+  throw new RangeError(
+    "ce_weight, embed_modeling_weight, entropy_weight and pred_embed_forward_weight are all 0: " +
+      "there is nothing to train; set one of them",
+  );
+}

@@ -6,8 +6,8 @@
  *   answer     log p(a_t | row before it); as released also log p(### | ... z_n)
  *   decision   log(1 - p(### | ... z_i)) for i < n, log p(### | ... z_n): whether to go on thinking
  *
- * All are of the whole distributions at temperature 1, with whatever temperature the rollout drew. The rollout keeps
- * what it computed on the way, so that the old log-probabilities cost no pass of their own.
+ * All are of the whole distributions at temperature 1, with whatever temperature the rollout drew. What a rollout keeps is
+ * in colar_rollout.ts.
  *
  * Source: the published CoLaR code (models/colar.py: rl_training_step, get_logprobs), arXiv 2505.16552, section 3.3.
  *
@@ -28,14 +28,9 @@ import { rowKey, uniformOf } from "../ops/random.ts";
 import type { ReinforcementOptions } from "./colar_options.ts";
 import { compressionFactors, thinkingSpeeds } from "./compression.ts";
 import { STREAMS } from "./draws.ts";
-import {
-  type AnswerDraws,
-  type LatentAnswer,
-  latentGenerate,
-  type Thinker,
-} from "./latent_generate.ts";
-import type { Latent } from "./latent_trace.ts";
-import type { Policy, PolicyLogProbs, Rollout, SampleDraw, ThinkingSpeed } from "./method.ts";
+import { answerInputs, answerLabels, type ColarRollout, keepRollout } from "./colar_rollout.ts";
+import { type AnswerDraws, latentGenerate, type Thinker } from "./latent_generate.ts";
+import type { Policy, PolicyLogProbs, SampleDraw, ThinkingSpeed } from "./method.ts";
 import { keyedDraws } from "./thinking.ts";
 
 /** What samples: a thinker with the options of its reinforcement. */
@@ -49,16 +44,6 @@ export interface ReinforcedThinker extends Thinker {
     };
     readonly rl_config: ReinforcementOptions;
   };
-}
-
-/** One sampled row. */
-export interface ColarRollout extends Rollout {
-  /** Question and `###`. */
-  readonly prompt: readonly number[];
-  /** Latents as fed, [n, D] laid end to end. */
-  readonly embeds: Float32Array;
-  /** 1 where thinking ended, 0 where it went on: one for each decision that was made, [n - 1 or n], or none at all. */
-  readonly decisions: readonly number[];
 }
 
 /** Where the log-probabilities of a part are read: packed tokens, and how many of each row. */
@@ -101,16 +86,22 @@ export class ColarPolicy implements Policy {
       recorded: recorded ?? this.#draws(draw),
     });
     return answers.map((answer, i) =>
-      this.#keep(promptIds(tokenizer, questions[i], speeds[i]), answer)
+      keepRollout(
+        this.thinker,
+        this.parts,
+        promptIds(tokenizer, questions[i], speeds[i]),
+        answer,
+      )
     );
   }
 
   logProbs(g: Graph, rollouts: readonly ColarRollout[]): PolicyLogProbs {
-    const { backbone, tokenizer: { separatorId, padId }, head, embedsStd } = this.thinker;
+    const { backbone, tokenizer, head, embedsStd } = this.thinker;
+    const { separatorId, padId } = tokenizer;
     const D = backbone.hiddenSize;
     const ids = rollouts.flatMap((
       { prompt, answer },
-    ) => [...prompt, ...inputsOf(answer, separatorId)]);
+    ) => [...prompt, ...answerInputs(answer, separatorId)]);
     const numLatents = rollouts.reduce((sum, { embeds }) => sum + embeds.length / D, 0);
     const fed = new Float32Array(numLatents * D);
     const sources: number[] = [];
@@ -120,7 +111,7 @@ export class ColarPolicy implements Policy {
     for (const { prompt, embeds, answer, decisions: made } of rollouts) {
       const [q, n] = [prompt.length, embeds.length / D];
       const first = sources.length + q; // the packed token that z_1 is
-      const written = inputsOf(answer, separatorId);
+      const written = answerInputs(answer, separatorId);
       fed.set(embeds, (drawn - ids.length) * D);
       for (const _ of prompt) sources.push(plain++);
       for (let i = 0; i < n; i++) sources.push(drawn++);
@@ -128,7 +119,10 @@ export class ColarPolicy implements Policy {
       visible.push([...Array<number>(q + n).fill(1), ...written.map((id) => id === padId ? 0 : 1)]);
       add(latent, range(n).map((i) => [first + i - 1, 0]));
       add(decisions, made.map((_, i) => [first + i, separatorId]));
-      add(answers, this.#labels(answer.ids).map(([at, id]) => [first + n + at, id]));
+      add(
+        answers,
+        answerLabels(tokenizer, this.#options, answer.ids).map(([at, id]) => [first + n + at, id]),
+      );
     }
     const table = concat(g, [
       embedding(g, backbone.embeddings, Uint32Array.from(ids)),
@@ -162,49 +156,6 @@ export class ColarPolicy implements Policy {
     return { parts, numTokens: sources.length };
   }
 
-  /** What of an answer is kept, with the log-probabilities that the rollout computed on the way. */
-  #keep(prompt: readonly number[], answered: LatentAnswer): ColarRollout {
-    const { output, ids, reasoningLength, thought: { latents, stopped } } = answered;
-    const { backbone: { hiddenSize: D }, options, tokenizer: { padId } } = this.thinker;
-    const embeds = new Float32Array(latents.length * D);
-    latents.forEach((latent, i) => embeds.set(latent.embeds, i * D));
-    const { n_latent_forward, max_n_latent_forward: limit } = options.latent_generation_config;
-    const continued = Array<number>(latents.length - 1).fill(0);
-    // At the limit thinking ends whatever is drawn.
-    const ended = stopped && latents.length < limit ? [1] : [];
-    const decisions = n_latent_forward === null ? [...continued, ...ended] : [];
-    const kept = { answer: { output, ids, reasoningLength }, prompt, embeds, decisions };
-    if (ids.includes(padId)) return kept;
-    const separator = latents.map((latent) => latent.separatorLogProb);
-    const answer = this.#labels(ids).map(([at]) =>
-      at < 0 ? separator.at(-1)! : answered.logProbs[at]
-    );
-    const all: Record<string, number[]> = {
-      latent: latents.map((latent) => this.#gaussian(latent)),
-      answer,
-      decision: decisions.map((end, i) => end ? separator[i] : logRest(separator[i])),
-    };
-    const parts = this.parts.map((part) => [part, Float32Array.from(all[part])] as const);
-    return { ...kept, logProbs: Object.fromEntries(parts) };
-  }
-
-  /** Where the answer's log-probabilities are read, counted from its `###`, and the ids that they are of. */
-  #labels(ids: readonly number[]): [at: number, id: number][] {
-    const { separatorId, padId } = this.thinker.tokenizer;
-    const written = ids.map((id, t): [number, number] => [t, id]).filter(([, id]) => id !== padId);
-    return this.#options.continue_decisions ? written : [[-1, separatorId], ...written];
-  }
-
-  /** Log-density of a latent as it was drawn, in float64. */
-  #gaussian({ embeds, mean, logStd }: Latent): number {
-    let sum = 0;
-    embeds.forEach((fed, d) => {
-      const z = (fed / this.thinker.embedsStd - mean[d]) * Math.exp(-logStd[d]);
-      sum -= 0.5 * z * z + logStd[d] + 0.5 * Math.log(2 * Math.PI);
-    });
-    return this.#options.latent_logprob === "sum" ? sum : sum / embeds.length;
-  }
-
   #speed(seed: number, sampleId: number): ThinkingSpeed {
     const { latent_cot_config: trained, latent_generation_config: own } = this.thinker.options;
     if (!this.#options.random_speed_in_group) return thinkingSpeeds(own.compression_factor)[0];
@@ -220,16 +171,6 @@ export class ColarPolicy implements Policy {
       text: { random: { seed, stream: STREAMS.rolloutAnswer, sampleIds } },
     };
   }
-}
-
-/** What is fed after the latents: `###` and the answer but its last token, from which nothing is predicted. */
-function inputsOf({ ids }: { readonly ids: readonly number[] }, separatorId: number): number[] {
-  return [separatorId, ...ids.slice(0, -1)];
-}
-
-/** log(1 - p) of log p, as ops/bernoulli.ts computes it. */
-function logRest(logProb: number): number {
-  return Math.log(Math.max(-Math.expm1(logProb), 2 ** -24));
 }
 
 function places(): Places {

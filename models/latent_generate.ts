@@ -12,7 +12,15 @@ import { generate, type GenerateOptions } from "../llm/generate.ts";
 import { embedding } from "../ops/embedding.ts";
 import { type AnswerGeneration, answerOptions, isGreedy } from "./answering.ts";
 import type { LatentHead } from "./latent_head.ts";
-import type { Answer, AnswerOptions, Question, ThinkingSpeed } from "./method.ts";
+import { thoughtTrace } from "./latent_trace.ts";
+import type {
+  Answer,
+  AnswerOptions,
+  Question,
+  ThinkingSpeed,
+  TracedAnswer,
+  TraceOptions,
+} from "./method.ts";
 import { sharedPrefill } from "./shared_prefill.ts";
 import { keyedDraws, think, type ThinkingDraws, type Thought } from "./thinking.ts";
 
@@ -109,5 +117,27 @@ export async function latentGenerate(
     reasoningLength: thoughts[i].numLatents,
     thought: thoughts[i],
     logProbs: fullLogProbs,
+  }));
+}
+
+/** Answers questions; what `Method.answer` of a method that thinks with its latent head gives. */
+export async function latentAnswers(
+  thinker: Thinker,
+  questions: readonly Question[],
+  options: AnswerOptions,
+): Promise<Answer[]> {
+  const answers = await latentGenerate(thinker, questions, options);
+  return answers.map(({ output, ids, reasoningLength }) => ({ output, ids, reasoningLength }));
+}
+
+/** Answers questions and keeps the latents; what `Method.trace` of such a method gives. */
+export async function latentTraces(
+  thinker: Thinker,
+  questions: readonly Question[],
+  { layers, ...options }: TraceOptions,
+): Promise<TracedAnswer[]> {
+  const answers = await latentGenerate(thinker, questions, { ...options, trace: true, layers });
+  return answers.map(({ output, ids, reasoningLength, thought: { latents } }) => ({
+    ...{ output, ids, reasoningLength, trace: thoughtTrace(latents, layers) },
   }));
 }

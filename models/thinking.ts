@@ -13,7 +13,7 @@ import { Graph } from "../autograd/tape.ts";
 import type { Scope } from "../gpu/pool.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone, ForwardResult } from "../llm/backbone.ts";
-import { add } from "../ops/add.ts";
+import { scale } from "../ops/add.ts";
 import { logits as headLogits, logProbs } from "../ops/cross_entropy.ts";
 import { sampleGaussian } from "../ops/gaussian.ts";
 import { gather } from "../ops/gather.ts";
@@ -171,7 +171,7 @@ function nextLatent(
   const z = draws
     ? sampleGaussian(g, mean, logStd, draws.eps(g, active, latent), latentTemperature)
     : mean;
-  return { mean, logStd, embeds: add(g, z, z, { alpha: embedsStd, beta: 0 }) };
+  return { mean, logStd, embeds: scale(g, z, embedsStd) };
 }
 
 /** The token that would follow, u32 [B], from the full distribution. */

@@ -49,6 +49,11 @@ export function add(
   });
 }
 
+/** x times a number, with its gradient. */
+export function scale(g: Graph, x: Tensor, factor: number): Tensor {
+  return add(g, x, x, { alpha: factor, beta: 0 });
+}
+
 /**
  * The weighted sum of numbers: a step's total loss.
  * @param terms at least one
@@ -61,7 +66,7 @@ export function sum(g: Graph, terms: readonly Term[]): Tensor {
     throw new TypeError(`sum: expected one or more tensors [1], got ${wrong?.x ?? "none"}`);
   }
   const [first, ...rest] = terms;
-  if (rest.length === 0) return add(g, first.x, first.x, { alpha: first.weight, beta: 0 });
+  if (rest.length === 0) return scale(g, first.x, first.weight);
   let [total, alpha] = [first.x, first.weight];
   for (const { x, weight } of rest) {
     total = add(g, total, x, { alpha, beta: weight });

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { Graph } from "../autograd/tape.ts";
 import type { Colar } from "../models/colar.ts";
-import type { ColarPolicy, ColarRollout } from "../models/colar_policy.ts";
+import type { ColarPolicy } from "../models/colar_policy.ts";
+import type { ColarRollout } from "../models/colar_rollout.ts";
 import { AdamW } from "../training/adamw.ts";
 import {
   type Experience,

@@ -8,7 +8,7 @@ import { loadModel } from "../io/load_model.ts";
 import type { LoadedTensor } from "../io/safetensors.ts";
 import type { Tokenizer } from "../io/tokenizer.ts";
 import { Colar } from "../models/colar.ts";
-import type { AnswerDraws } from "../models/latent_generate.ts";
+import { type AnswerDraws, latentGenerate } from "../models/latent_generate.ts";
 import type { ColarOptions } from "../models/colar_options.ts";
 import type { BatchDraws } from "../models/colar_draws.ts";
 import { Cot, type CotOptions } from "../models/cot.ts";
@@ -71,7 +71,7 @@ export class MethodSet {
   respond(method: Colar, speed: ThinkingSpeed, greedy: boolean) {
     const questions = this.rows.map(({ question }, id) => ({ id, question }));
     const recorded = greedy ? undefined : this.recordedDraws();
-    return method.respond(questions, { speed, greedy, seed: 0 }, recorded, true);
+    return latentGenerate(method, questions, { speed, greedy, seed: 0, recorded, trace: true });
   }
 
   /** The recorded draws of thinking and answers, for rows of the case's batch. */

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
 import type { Gpu } from "../../gpu/device.ts";
 import type { Colar } from "../../models/colar.ts";
-import type { ColarRollout } from "../../models/colar_policy.ts";
+import type { ColarRollout } from "../../models/colar_rollout.ts";
 import { assertClose, gpuTest } from "../check_op.ts";
 import { type ColarChanges, likelyColar, sixRows, tinyColar } from "./tiny_method.ts";
 

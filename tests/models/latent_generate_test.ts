@@ -37,12 +37,8 @@ gpuTest(
     for (const greedy of [true, false]) {
       for (const n_latent_forward of [1, 5, 9]) {
         using method = await tinyColar(gpu, { n_latent_forward });
-        const answers = await method.respond(
-          questions,
-          { speed: 5, greedy, seed: 2 },
-          undefined,
-          true,
-        );
+        const options = { speed: 5, greedy, seed: 2, trace: true };
+        const answers = await latentGenerate(method, questions, options);
         for (const { reasoningLength, thought } of answers) {
           assert.equal(reasoningLength, n_latent_forward);
           assert.equal(thought.latents.length, n_latent_forward);
