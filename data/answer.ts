@@ -6,7 +6,9 @@
  * digits are numbers, `0x10` and "" are not, and `nan` equals nothing.
  */
 import type { Tokenizer } from "../io/tokenizer.ts";
-import type { Profile } from "./prompt.ts";
+
+/** `released` does what the published code does, `corrected` what it means to do. */
+export type Profile = "released" | "corrected";
 
 const MARK = "Answer:";
 

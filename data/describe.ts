@@ -97,7 +97,7 @@ function lostSeparators(split: string, rows: readonly QsaRow[], tokenizer: Encod
     `${split}, ###: no token of its own beside the steps of ${lost.length} of ${rows.length} rows, such as ` +
     `${
       JSON.stringify(lost[0].steps.join("\n").slice(0, 40))
-    }; trained on them, a model learns another separator`,
+    }; trained on them, a model learns another separator: separator_tokens=alone keeps it`,
   ];
 }
 

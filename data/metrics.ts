@@ -10,8 +10,7 @@
  * **Deviations.** The published #L on correct answers is a mean of per-batch ratios with 1e-8 added to each
  * denominator; here sums run over all questions, so that batches do not matter. `released` keeps the 1e-8.
  */
-import { extractAnswer, verifyAnswer } from "./answer.ts";
-import type { Profile } from "./prompt.ts";
+import { extractAnswer, type Profile, verifyAnswer } from "./answer.ts";
 
 /** One question's result, under the published names where these exist. */
 export interface Prediction {

@@ -10,25 +10,25 @@
  * | prompt   | the question and `###`, from which thinking starts               |
  *
  * A segment is tokenised as one string, without special tokens in front: the speed merges with the question (`:(` is
- * one token of most vocabularies). Segments are tokenised apart and concatenated.
+ * one token of most vocabularies). Segments are tokenised apart and concatenated; with `separator_tokens=alone` so is each `###`.
  *
  * Source: the published CoLaR code (models/model_base.py, models/cot.py, models/colar.py), arXiv 2505.16552.
  *
- * **Deviations.** A row without an equation makes the published CoT segment `######`, one other token in Llama's and
- * Qwen's vocabularies, in which the separator is lost. `corrected` has two separators there, `released` that token.
+ * **Deviations.** As published `###` is tokenised with the text beside it. A row without an equation makes the CoT segment
+ * `######`, one other token in Llama's and Qwen's vocabularies, and steps that begin with a line break or a bracket make
+ * `###\n` or `###[`: the separator is lost. `corrected` tokenises it alone (`separator_tokens`).
  */
 import { SEPARATOR, type Tokenizer } from "../io/tokenizer.ts";
 
 export type { Tokenizer } from "../io/tokenizer.ts";
 
-/** `released` does what the published code does, `corrected` what it means to do. */
-export type Profile = "released" | "corrected";
-
 /** How fast to think: a compression factor, `auto`, or "" for no word about it. */
 export type Speed = number | "auto" | "";
 
 /** The part of a tokenizer that texts need. */
-export type Encoder = Pick<Tokenizer, "encode" | "eosToken">;
+export type Encoder =
+  & Pick<Tokenizer, "encode" | "eosToken">
+  & Partial<Pick<Tokenizer, "separatorTokens">>;
 
 /** @returns `(Thinking speed: c)`, or "" without a speed */
 export function speedText(speed: Speed): string {
@@ -47,7 +47,7 @@ export function questionIds(tokenizer: Encoder, question: string, speed: Speed):
 
 /** @returns token ids of question and separator: what generation starts from */
 export function promptIds(tokenizer: Encoder, question: string, speed: Speed): number[] {
-  return tokenizer.encode(questionText(question, speed) + SEPARATOR);
+  return joined(tokenizer, [questionText(question, speed), SEPARATOR]);
 }
 
 /** @returns token ids of `###` alone: one */
@@ -57,21 +57,12 @@ export function separatorIds(tokenizer: Encoder): number[] {
 
 /** @returns token ids of `###{steps}`, the steps segment of CoLaR */
 export function colarStepsIds(tokenizer: Encoder, steps: readonly string[]): number[] {
-  return tokenizer.encode(SEPARATOR + steps.join("\n"));
+  return joined(tokenizer, [SEPARATOR, steps.join("\n")]);
 }
 
 /** @returns token ids of `###{steps}###`, the steps segment of CoT */
-export function cotStepsIds(
-  tokenizer: Encoder,
-  steps: readonly string[],
-  profile: Profile = "corrected",
-): number[] {
-  const text = steps.join("\n");
-  if (text === "" && profile === "corrected") {
-    const separator = separatorIds(tokenizer);
-    return [...separator, ...separator];
-  }
-  return tokenizer.encode(SEPARATOR + text + SEPARATOR);
+export function cotStepsIds(tokenizer: Encoder, steps: readonly string[]): number[] {
+  return joined(tokenizer, [SEPARATOR, steps.join("\n"), SEPARATOR]);
 }
 
 /**
@@ -83,7 +74,7 @@ export function remainingStepsIds(
   steps: readonly string[],
   finalNewline = false,
 ): number[] {
-  return tokenizer.encode(steps.join("\n") + (finalNewline ? "\n" : "") + SEPARATOR);
+  return joined(tokenizer, [steps.join("\n") + (finalNewline ? "\n" : ""), SEPARATOR]);
 }
 
 /** @returns token ids of `Answer:{a}{eos}` */
@@ -93,5 +84,12 @@ export function answerIds(tokenizer: Encoder, answer: string): number[] {
 
 /** @returns token ids of `###Answer:{a}{eos}`, the answer segment of CoLaR */
 export function colarAnswerIds(tokenizer: Encoder, answer: string): number[] {
-  return tokenizer.encode(`${SEPARATOR}Answer:${answer}${tokenizer.eosToken}`);
+  return joined(tokenizer, [SEPARATOR, `Answer:${answer}${tokenizer.eosToken}`]);
+}
+
+/** The parts of a segment, each a separator or text without one. */
+function joined(tokenizer: Encoder, parts: readonly string[]): number[] {
+  return tokenizer.separatorTokens === "as-released"
+    ? tokenizer.encode(parts.join(""))
+    : parts.flatMap((part) => tokenizer.encode(part));
 }

@@ -75,13 +75,14 @@ export const SWITCHES = {
     changes:
       "#L on correct answers: the mean of each batch's ratio, or one ratio over all questions",
   }),
-  empty_steps: define(oneOf("as-released", "separators"), {
+  separator_tokens: define(oneOf("as-released", "alone"), {
     released: "as-released",
-    corrected: "separators",
+    corrected: "alone",
     row: "none",
-    where: "cot.py",
-    changes: "a row without steps: ###### as one string, another token in Llama's vocabulary, or " +
-      "### twice",
+    where: "model_base.py, cot.py",
+    changes:
+      "### is tokenised as one string with the text beside it, or alone; they differ where a " +
+      "row has no steps (######), or steps that begin with a line break or a bracket",
   }),
   top_k: define(integer(0), {
     released: 50,

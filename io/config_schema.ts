@@ -75,6 +75,7 @@ const BACKBONE = {
   },
   freeze_embeddings: boolean,
   pad_row: since(oneOf("drawn", "mean"), "drawn"),
+  separator_tokens: since(SWITCHES.separator_tokens, "as-released"),
   answer_generation_config: {
     max_new_tokens: integer(1),
     do_sample: boolean,
@@ -109,7 +110,7 @@ const groupSize = {
 
 const COT = {
   target: oneOf("models/cot.ts"),
-  model_kwargs: { ...BACKBONE, empty_steps: SWITCHES.empty_steps },
+  model_kwargs: BACKBONE,
   training_kwargs: TRAINING,
 } as const;
 

@@ -35,6 +35,12 @@ const CONTEXTS = [
   ["", "Answer:3"],
 ] as const;
 
+/**
+ * How `###` is tokenised beside text: as one string with it, as published, or always alone. They differ where both have a
+ * token in common, such as `###\n` of Llama's vocabulary: as one string the separator is lost.
+ */
+export type SeparatorTokens = "as-released" | "alone";
+
 /** Text to token ids and back. Made by `loadTokenizer`. */
 export class Tokenizer {
   /** The token that ends a text, as a string. */
@@ -55,10 +61,16 @@ export class Tokenizer {
    * @param json value of tokenizer.json
    * @param config value of tokenizer_config.json
    * @param folder where both came from, for messages
+   * @param separatorTokens what data/prompt.ts does about `###` beside text
    * @throws {TypeError} when one is not what its file holds, or `eos_token` is missing or unknown
    * @throws {RangeError} when `###` is not one token wherever the methods use it
    */
-  constructor(json: unknown, config: unknown, folder: string) {
+  constructor(
+    json: unknown,
+    config: unknown,
+    folder: string,
+    readonly separatorTokens: SeparatorTokens = "alone",
+  ) {
     const vocabulary = readVocabulary(json, join(folder, "tokenizer.json"));
     const settings = requireObject(config, join(folder, "tokenizer_config.json"));
     this.eosToken = contentOf(settings.eos_token) ?? "";
@@ -143,12 +155,16 @@ export class Tokenizer {
 /**
  * Loads a tokenizer.
  * @param folder holds tokenizer.json and tokenizer_config.json
+ * @param separatorTokens what data/prompt.ts does about `###` beside text
  * @throws {TypeError} for a missing or invalid file, by name
  * @throws {RangeError} when `###` is not one token of it
  */
-export async function loadTokenizer(folder: string): Promise<Tokenizer> {
+export async function loadTokenizer(
+  folder: string,
+  separatorTokens?: SeparatorTokens,
+): Promise<Tokenizer> {
   const { json, config } = await readTokenizerFiles(folder);
-  return new Tokenizer(json, config, folder);
+  return new Tokenizer(json, config, folder, separatorTokens);
 }
 
 /** A token outside the model's merges, as tokenizer.json lists it. */

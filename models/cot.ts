@@ -9,8 +9,8 @@
  * arXiv 2505.16552.
  *
  * **Deviations.** Rows are packed: of the pads that the published code puts between question and steps one is kept, in
- * rows with shorter steps than the longest, because the first `###` is predicted from it (B12); in both profiles. A row
- * without steps has two separators (`empty_steps`). #L counts the tokens exactly (`reasoning_length`). Answers are drawn
+ * rows with shorter steps than the longest, because the first `###` is predicted from it (B12); in both profiles.
+ * `###` is tokenised alone (`separator_tokens`). #L counts the tokens exactly (`reasoning_length`). Answers are drawn
  * without top-k and never hold [PAD] (`top_k`, `pad_in_answer`); draws are keyed by question and position.
  */
 import type { Graph } from "../autograd/tape.ts";
@@ -37,8 +37,6 @@ import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } fr
 /** What CoT is built from: `model.model_kwargs` of the configuration. */
 export interface CotOptions extends TrainingOptions {
   readonly answer_generation_config: AnswerGeneration;
-  /** How a row without steps is written. */
-  readonly empty_steps: "as-released" | "separators";
 }
 
 /** The tokens of a batch, rows laid end to end. */
@@ -56,7 +54,6 @@ export class Cot implements Method {
   readonly backbone: Backbone;
   readonly tokenizer: Tokenizer;
   readonly speeds = [1];
-  #options: CotOptions;
   #trained: Trained;
   #writer: TextWriter;
 
@@ -65,7 +62,6 @@ export class Cot implements Method {
     checkVocabulary(backbone, tokenizer);
     this.backbone = backbone;
     this.tokenizer = tokenizer;
-    this.#options = options;
     this.#trained = trainBackbone(backbone, options, seed);
     this.#writer = textWriter(context);
   }
@@ -93,8 +89,7 @@ export class Cot implements Method {
   batch(rows: readonly QsaRow[]): CotBatch {
     if (rows.length === 0) throw new RangeError("cot: a batch needs at least one row");
     const { tokenizer } = this;
-    const profile = this.#options.empty_steps === "as-released" ? "released" : "corrected";
-    const steps = rows.map((row) => cotStepsIds(tokenizer, row.steps, profile));
+    const steps = rows.map((row) => cotStepsIds(tokenizer, row.steps));
     const longest = Math.max(...steps.map(({ length }) => length));
     const [ids, labels, visible] = [[] as number[], [] as number[], [] as number[][]];
     rows.forEach(({ question, answer }, i) => {

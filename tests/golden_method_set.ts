@@ -108,7 +108,6 @@ export class MethodSet {
   async buildCot(maxNewTokens = 256): Promise<Cot> {
     const options: CotOptions = {
       ...this.common(maxNewTokens),
-      empty_steps: "as-released",
     };
     const method = new Cot({ ...await this.context(), options, reasoningLength: "as-released" });
     await this.write(method);

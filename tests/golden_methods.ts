@@ -74,7 +74,7 @@ export async function checkMethod(gpu: Gpu, set: string, golden: GoldenCase): Pr
   if (!check) throw new TypeError(`${set}: case ${JSON.stringify(name)} is of no known kind`);
   const meta = JSON.parse(await Deno.readTextFile(`${set}/meta.json`));
   const rows = parseQsa(JSON.parse(await Deno.readTextFile(`${set}/rows.json`)), "rows.json");
-  const tokenizer = await loadTokenizer(`${set}/model`);
+  const tokenizer = await loadTokenizer(`${set}/model`, "as-released");
   const initial = await loadSafetensors(`${set}/initial.safetensors`);
   await check(new MethodCheck(gpu, set, golden, meta, rows, tokenizer, initial));
 }

@@ -44,7 +44,7 @@ export async function buildMethod(options: BuildOptions): Promise<Built> {
   const { gpu, config, workspace, seed = config.seed } = options;
   const { target, model_kwargs } = config.model;
   const folder = await findModel(model_kwargs.model_id, workspace);
-  const tokenizer = await loadTokenizer(folder);
+  const tokenizer = await loadTokenizer(folder, model_kwargs.separator_tokens);
   const create = options.create ?? await loadMethod(target);
   using memory = new DisposableStack();
   const backbone = await loadModel(gpu, folder, model_kwargs.do_lora ? "stored" : "f32");

@@ -42,7 +42,7 @@ export async function showData(request: DataRequest): Promise<string> {
 
 /** The model's tokenizer, fetched without its weights; a model that is not there is no reason to show nothing. */
 async function tokenizerOf(
-  { model: { model_kwargs: { model_id } } }: Config,
+  { model: { model_kwargs: { model_id, separator_tokens } } }: Config,
   workspace: string,
   hub: HubOptions,
 ): Promise<{ readonly tokenizer?: Tokenizer; readonly reason?: string }> {
@@ -52,7 +52,7 @@ async function tokenizerOf(
     const folder = isHere || !repo
       ? await findModel(model_id, workspace)
       : (await hubSnapshot(repo, tokenizerFiles, hub)).folder;
-    return { tokenizer: await loadTokenizer(folder) };
+    return { tokenizer: await loadTokenizer(folder, separator_tokens) };
   } catch (error) {
     const reason = userMessage(error);
     if (reason === undefined) throw error;

@@ -67,6 +67,7 @@ Deno.test("describe: rows whose steps make one token with ###", () => {
     encode: (text: string) =>
       (text.match(/#+\n?|[^#]/gs) ?? []).map((piece) => 1000 * piece.length + piece.charCodeAt(0)),
     eosToken: ".",
+    separatorTokens: "as-released" as const,
   };
   const rows = ["\ndef f():", "<<1+1=2>>", "", "a #"].map((step) => ({
     question: "q",
@@ -77,8 +78,10 @@ Deno.test("describe: rows whose steps make one token with ###", () => {
   assert.ok(
     text.includes(
       "\n\ntrain, ###: no token of its own beside the steps of 2 of 4 rows, such as " +
-        '"\\ndef f():"; trained on them, a model learns another separator\n\n',
+        '"\\ndef f():"; trained on them, a model learns another separator: separator_tokens=alone keeps it\n\n',
     ),
     text,
   );
+  const alone = { ...tokenizer, separatorTokens: "alone" as const };
+  assert.ok(!describeDataset({ train: rows, val: [], test: [] }, alone).includes("no token"));
 });

@@ -40,7 +40,6 @@ Deno.test("prompt: CoT's input ids and labels of six rows", () => {
   rows.forEach(({ question, steps, answer }, row) => {
     const supervised = [...cotStepsIds(tokenizer, steps), ...answerIds(tokenizer, answer)];
     assert.deepEqual(supervised, recorded.cot.labels[row]);
-    assert.deepEqual(cotStepsIds(tokenizer, steps, "released"), cotStepsIds(tokenizer, steps));
     const ids = [...questionIds(tokenizer, question, 1), ...supervised];
     assert.deepEqual(ids, recorded.cot.input_ids[row]);
   });
@@ -76,17 +75,26 @@ Deno.test("prompt: what generation starts from, with a speed, with auto and with
   assert.equal(compared, 6 * 2);
 });
 
-Deno.test("prompt: a row without an equation keeps both separators unless released", () => {
-  const merging = {
+Deno.test("prompt: ### is a token of its own beside any text unless released", () => {
+  const released = {
     eosToken: "|",
+    // As in Llama's vocabulary: marks and line breaks beside each other are one token.
     encode: (text: string) =>
-      (text.match(/#+|./g) ?? []).map((piece) => piece.length * 1000 + piece.charCodeAt(0)),
+      (text.match(/[#\n]+|./g) ?? []).map((piece) => piece.length * 1000 + piece.charCodeAt(0)),
+    separatorTokens: "as-released" as const,
   };
+  const alone = { ...released, separatorTokens: "alone" as const };
   for (const steps of [[], [""]]) {
-    assert.deepEqual(cotStepsIds(merging, steps), [3035, 3035]);
-    assert.deepEqual(cotStepsIds(merging, steps, "released"), [6035]);
-    assert.deepEqual(colarStepsIds(merging, steps), [3035]);
+    assert.deepEqual(cotStepsIds(alone, steps), [3035, 3035]);
+    assert.deepEqual(cotStepsIds(released, steps), [6035]);
+    assert.deepEqual(colarStepsIds(alone, steps), [3035]);
   }
+  assert.deepEqual(colarStepsIds(alone, ["\nx"]), [3035, 1010, 1120]);
+  assert.deepEqual(colarStepsIds(released, ["\nx"]), [4035, 1120]);
+  assert.deepEqual(remainingStepsIds(alone, ["x"], true), [1120, 1010, 3035]);
+  assert.deepEqual(remainingStepsIds(released, ["x"], true), [1120, 4010]);
+  assert.deepEqual(promptIds(alone, "x#", "").at(-1), 3035);
+  assert.deepEqual(colarAnswerIds(alone, "1")[0], 3035);
 });
 
 Deno.test("prompt: what is left of the steps ends in ###, behind a line end if asked", async () => {

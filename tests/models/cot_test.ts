@@ -29,22 +29,6 @@ gpuTest(
   },
 );
 
-gpuTest("cot: missing steps are two separators or, as released, one string", async (gpu) => {
-  using corrected = await tinyCot(gpu);
-  using released = await tinyCot(gpu, { empty_steps: "as-released" });
-  const rows = [{ question: "a", steps: [], answer: "1" }];
-  const { separatorId, encode } = {
-    separatorId: corrected.tokenizer.separatorId,
-    encode: (text: string) => corrected.tokenizer.encode(text),
-  };
-  const count = (ids: Uint32Array) => ids.filter((id) => id === separatorId).length;
-  assert.equal(count(corrected.batch(rows).ids), 2);
-  assert.equal(
-    count(released.batch(rows).ids),
-    encode("######").filter((id) => id === separatorId).length,
-  );
-});
-
 for (const architecture of ["llama", "gpt2"] as const) {
   gpuTest(`cot: a repeated loss has the same bits, and trains (${architecture})`, async (gpu) => {
     for (const do_lora of [true, false]) {

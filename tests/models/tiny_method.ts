@@ -76,7 +76,6 @@ export async function tinyCot(
 ): Promise<Cot> {
   const options = {
     ...modelOptions({ max_new_tokens: 12 }),
-    empty_steps: "separators",
     ...changes,
   };
   return new Cot({
