@@ -30,17 +30,34 @@ export async function loadData(
   workspace: string,
   hub?: HubOptions,
 ): Promise<LoadedData> {
-  const { dataset_name: name, n_train, n_val, n_test, tiny_dataset } = data_module;
+  const { dataset_name: name, n_train: train, n_val: val, n_test: test } = data_module;
+  const asked: Record<string, number> = {};
+  for (const [split, count] of Object.entries({ train, val, test })) {
+    if (count !== null) asked[split] = count;
+  }
   const variant = arithVariant(name);
-  const counts = {
-    train: n_train ?? GENERATED.train,
-    val: n_val ?? GENERATED.val,
-    test: n_test ?? GENERATED.test,
-  };
-  const { lines = [], origin, ...dataset }: QsaDataset & Partial<LoadedData> = variant
-    ? arithDataset(counts, variant)
+  const { lines = [], origin, ...whole }: QsaDataset & Partial<LoadedData> = variant
+    ? arithDataset({ ...GENERATED, ...asked }, variant)
     : await loadRows(data_module, workspace, hub);
-  return { ...tiny_dataset ? tinyDataset(dataset) : dataset, lines, origin };
+  const { dataset, cuts } = firstRows(whole, asked);
+  return {
+    ...data_module.tiny_dataset ? tinyDataset(dataset) : dataset,
+    lines: cuts.length > 0 ? [...lines, `  of these the first ${cuts.join(", ")}`] : lines,
+    origin,
+  };
+}
+
+/** The first rows of each split, as many as are asked for, and what that leaves out, in words. */
+function firstRows(
+  whole: QsaDataset,
+  asked: Readonly<Record<string, number>>,
+): { readonly dataset: QsaDataset; readonly cuts: readonly string[] } {
+  const cut = (split: keyof QsaDataset) => whole[split].slice(0, asked[split]);
+  const dataset = { train: cut("train"), val: cut("val"), test: cut("test") };
+  const shorter = (["train", "val", "test"] as const).filter((split) =>
+    dataset[split].length < whole[split].length
+  );
+  return { dataset, cuts: shorter.map((split) => `${dataset[split].length} ${split}`) };
 }
 
 /**

@@ -63,6 +63,9 @@ Deno.test("loadData: a source on the disk, else the folder of the name, else the
     );
     const fromName = await data(workspace, ...svamp, "source=ChilleD/SVAMP");
     assert.deepEqual([fromName.test[0].question, fromName.lines], ["named", []]);
+    const few = await data(workspace, ...svamp, `source=${file}`, "n_val=9", "n_test=1");
+    assert.deepEqual(few.test, fromFile.test.slice(0, 1));
+    assert.deepEqual(few.lines, [...fromFile.lines, "  of these the first 1 test"]);
     const tiny = await data(workspace, ...svamp, `source=${file}`, "tiny_dataset=True");
     assert.deepEqual([tiny.test.length, tiny.lines], [2, fromFile.lines]);
     await assert.rejects(data(workspace, "dataset_name=./gone", "source=ChilleD/SVAMP"), {
