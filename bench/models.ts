@@ -55,7 +55,7 @@ export async function randomLlama(
       const numbers = new Float32Array(sizeOf(name));
       return Promise.resolve(isNorm ? numbers.fill(1) : repeat(block, numbers));
     },
-    readBf16: (name) => Promise.resolve(repeat(bits, new Uint16Array(sizeOf(name)))),
+    readHalf: (name) => Promise.resolve(repeat(bits, new Uint16Array(sizeOf(name)))),
   };
   return new Llama(config, await Weights.load(gpu, specs, source, { precision }));
 }

@@ -4,6 +4,8 @@ import { examine, problemsOf } from "../io/doctor.ts";
 import { doctorReport } from "../io/doctor_report.ts";
 import { openGpu } from "../io/open_gpu.ts";
 import { planReport } from "../io/plan_report.ts";
+import { Report } from "../io/report.ts";
+import { noLog } from "../io/run_log.ts";
 import { planModel } from "../training/plan_model.ts";
 import { type Command, COMMON } from "./command.ts";
 
@@ -34,7 +36,8 @@ export const doctor: Command = {
 async function plan(text: Given["text"], model_id: string, isJson: boolean): Promise<number> {
   const { batch_size: batchSize, length, workspace_path: workspace = "." } = text;
   using gpu = await openGpu({ kernels: text.kernels, measure: false });
-  const facts = await planModel(gpu, { model_id, batchSize, length, workspace });
+  const report = new Report(noLog, isJson);
+  const facts = await planModel(gpu, { model_id, batchSize, length, workspace }, { report });
   console.log(isJson ? JSON.stringify(facts, null, 2) : planReport(facts));
   return 0;
 }

@@ -366,6 +366,8 @@ function hostArray(tensor: Tensor, bytes: ArrayBuffer): HostData {
       return new Int32Array(bytes);
     case "bf16":
       return new Uint16Array(bytes);
+    case "f16":
+      return new Float16Array(bytes);
   }
 }
 

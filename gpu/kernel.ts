@@ -9,7 +9,7 @@
  * - `const NAME: type = value;` lines, which a call may rewrite the same way (register tiles need `const`);
  * - one entry point, `main`.
  */
-import type { DType, Tensor } from "./tensor.ts";
+import { type DType, isHalf, type Tensor } from "./tensor.ts";
 
 /** Most fields of one `Params`: they travel in slots of 128 bytes. */
 const MAX_PARAMS = 32;
@@ -202,7 +202,7 @@ export function checkTensors(kernel: Kernel, tensors: Readonly<Record<string, Te
 function fits(element: string, dtype: DType): boolean {
   if (element === "Bits") return true;
   const isUnsigned = element.includes("u32");
-  if (dtype === "bf16" || dtype === "u32") return isUnsigned;
+  if (isHalf(dtype) || dtype === "u32") return isUnsigned;
   return dtype === "i32" ? element.includes("i32") : !isUnsigned && !element.includes("i32");
 }
 

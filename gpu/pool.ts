@@ -8,7 +8,14 @@
  * Batches of other lengths have buffers of other classes. Those that went unused for longest are destroyed once the pool
  * holds a quarter and SPARE_BYTES more than was ever in use at once.
  */
-import { type Allocation, bytesPerElement, type DType, sizeOf, Tensor } from "./tensor.ts";
+import {
+  type Allocation,
+  bytesPerElement,
+  type DType,
+  type HostData,
+  sizeOf,
+  Tensor,
+} from "./tensor.ts";
 
 /** Where the pool gets its buffers and what it must not exceed. */
 export interface BufferSource {
@@ -124,6 +131,13 @@ export class Pool {
   }
 }
 
+function dtypeOf(data: HostData): DType {
+  if (data instanceof Float32Array) return "f32";
+  if (data instanceof Uint32Array) return "u32";
+  if (data instanceof Int32Array) return "i32";
+  return data instanceof Float16Array ? "f16" : "bf16";
+}
+
 /** What a scope asks of the device. */
 export interface ScopeDevice {
   readonly pool: Pool;
@@ -160,21 +174,15 @@ export class Scope {
 
   /**
    * A tensor with the host's numbers; dtype follows the array (Float32Array f32, Uint32Array u32, Int32Array i32,
-   * Uint16Array bf16).
+   * Uint16Array bf16, Float16Array f16).
    * @throws {TypeError} when the array's length is not the shape's size.
    */
   upload(
-    data: Float32Array | Uint32Array | Int32Array | Uint16Array,
+    data: HostData,
     shape: readonly number[] = [data.length],
     name = "",
   ): Tensor {
-    const dtype = data instanceof Float32Array
-      ? "f32"
-      : data instanceof Uint32Array
-      ? "u32"
-      : data instanceof Int32Array
-      ? "i32"
-      : "bf16";
+    const dtype = dtypeOf(data);
     if (data.length !== sizeOf(shape)) {
       throw new TypeError(
         `upload: ${data.length} numbers do not fill ${name}[${shape.join(", ")}]`,

@@ -1,15 +1,21 @@
 /**
  * A tensor: a shape over a range of a device buffer. Row-major, dense, no strides.
  *
- * Elements are 4 bytes wide except `bf16`, which is stored as published checkpoints store it, two to a 32-bit word
- * (low half first), and widened to f32 inside the kernels that read it.
+ * Elements are 4 bytes wide except the half types, `bf16` and `f16`, which are stored as published checkpoints store
+ * them, two to a 32-bit word (low half first), and widened to f32 inside the kernels that read them.
  */
 
-/** Element types a tensor can have. */
-export type DType = "f32" | "u32" | "i32" | "bf16";
+/** Element types of 16 bits: bfloat16, and IEEE 754's binary16. */
+export type HalfType = "bf16" | "f16";
 
-/** The numbers of a tensor on the host: bf16 travels as its raw 16-bit words. */
-export type HostData = Float32Array | Uint32Array | Int32Array | Uint16Array;
+/** Element types a tensor can have. */
+export type DType = "f32" | "u32" | "i32" | HalfType;
+
+/** The numbers of a tensor of a half type on the host: bf16 as its raw 16-bit words. */
+export type HalfData = Uint16Array | Float16Array;
+
+/** The numbers of a tensor on the host. */
+export type HostData = Float32Array | Uint32Array | Int32Array | HalfData;
 
 /** One device buffer of the pool. `lastEncoder` is the number of the command encoder that last touched it. */
 export interface Allocation {
@@ -21,9 +27,14 @@ export interface Allocation {
   lease: number;
 }
 
-/** Number of bytes of one element: 4, or 2 for bf16. */
+/** Whether a type has 16 bits. */
+export function isHalf(dtype: DType): dtype is HalfType {
+  return dtype === "bf16" || dtype === "f16";
+}
+
+/** Number of bytes of one element: 4, or 2 for the half types. */
 export function bytesPerElement(dtype: DType): number {
-  return dtype === "bf16" ? 2 : 4;
+  return isHalf(dtype) ? 2 : 4;
 }
 
 /**
@@ -103,7 +114,7 @@ export class Tensor {
 
   /**
    * Rows `begin` to `end` (exclusive) as a tensor over the same memory, without its gradient.
-   * @throws {RangeError} when the rows are not there, or cut a word of bf16 in two. The device also asks that the first byte is aligned
+   * @throws {RangeError} when the rows are not there, or cut a word of two halves. The device also asks that the first byte is aligned
    * (`gpu.limits.storageAlignment`): `gpu.run` says so where it is not.
    */
   rows(begin: number, end: number): Tensor {

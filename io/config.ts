@@ -11,7 +11,7 @@ import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { exists } from "./atomic.ts";
 import { shown } from "./config_kinds.ts";
-import { isBuiltIn, keysOfModel, refuseOwnCode, targetOf } from "./config_model.ts";
+import { isBuiltIn, keysOfModel, targetOf, withTarget } from "./config_model.ts";
 import { applyArgument, checkedSetting, type Setting } from "./config_override.ts";
 import { type Profile, switchValue } from "./config_profile.ts";
 import type { Config } from "./config_schema.ts";
@@ -84,16 +84,17 @@ export async function resolveConfig(request: ConfigRequest): Promise<Resolved> {
 /**
  * Checks a saved configuration, a run's or a checkpoint's, and applies further arguments to it.
  * @param saved a configuration as JSON keeps it, or what `printConfig` wrote
+ * @param overrides for a method of one's own also `model.target=FILE`, where its file is not where it was
  * @param origin the checkpoint's folder or the file, as messages name it
- * @throws as `resolveConfig` does, and {RangeError} for code that came with the checkpoint.
+ * @throws as `resolveConfig` does, and {RangeError} for a method's file that is not here or came with the checkpoint.
  */
 export async function restoreConfig(
   saved: unknown,
   overrides: readonly string[] = [],
   origin = "config.yaml",
 ): Promise<Resolved> {
-  const tree = typeof saved === "string" ? parseYaml(saved, origin) : saved;
-  await refuseOwnCode(tree, origin);
+  const given = typeof saved === "string" ? parseYaml(saved, origin) : saved;
+  const tree = await withTarget(given, overrides, origin);
   const keys = await keysOfModel(tree, origin);
   const values: Values = new Map();
   merge(values, keys, tree, origin);
@@ -103,11 +104,20 @@ export async function restoreConfig(
   return finish(values, keys, overrides);
 }
 
-/** The configuration as YAML, in the order of the schema; `restoreConfig` reads it back. */
-export async function printConfig(config: Config): Promise<string> {
-  const keys = await keysOfModel(config, "config");
+/**
+ * The configuration as YAML, in the order of the schema; `restoreConfig` reads it back.
+ * @param target the method's file, where the configuration does not say where it is. @default {its `model.target`}
+ */
+export async function printConfig(
+  config: Config,
+  target: string = config.model.target,
+): Promise<string> {
+  const keys = await keysOfModel({ model: { target } }, "config");
   const values = flatten(config, keys, "config").map(([path, value]) =>
-    [path, checkedSetting(path, keys.get(path)!, value)] as const
+    [
+      path,
+      path === "model.target" ? config.model.target : checkedSetting(path, keys.get(path)!, value),
+    ] as const
   );
   return formatYaml(new Map(values), keys);
 }

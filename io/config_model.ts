@@ -2,17 +2,19 @@
  * The file that a configuration names as `model.target`, and the keys that it brings: one of models/, whose keys stand
  * in config_schema.ts, or a file of the user's own, which exports them as `options`.
  *
- * A file of one's own is looked for from the current folder, then from the project's, as model_id is.
+ * A file of one's own is looked for from the current folder, then from the project's, as model_id is. A checkpoint says
+ * where it was; on another machine, or published, `model.target=FILE` says where it is.
  */
 import { relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { exists } from "./atomic.ts";
 import { isKind, type Schema, shown } from "./config_kinds.ts";
 import { ownSchema, SCHEMAS } from "./config_schema.ts";
-import { isMapping, type Keys, keysOf } from "./config_tree.ts";
+import { isMapping, type Keys, keysOf, parseYaml } from "./config_tree.ts";
 import { runFolderOf } from "./run_log.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const TARGET = /^\s*(model\.)?target\s*=/;
 
 /** Whether a target is one of the project's methods. */
 export function isBuiltIn(target: unknown): target is keyof typeof SCHEMAS {
@@ -45,6 +47,36 @@ export async function keysOfModel(tree: unknown, origin: string): Promise<Keys> 
   const { options = {} } = await import(pathToFileURL(path).href);
   checkOptions(options, target);
   return keysOf(ownSchema(target, options));
+}
+
+/** Those arguments that say where a method's file is. */
+export function targetArguments(overrides: readonly string[]): string[] {
+  return overrides.filter((argument) => TARGET.test(argument));
+}
+
+/**
+ * A saved configuration with a method's file that is here: of a method of one's own the one that the last argument
+ * names, where one does.
+ * @param origin the checkpoint's folder or the file, as messages name it
+ * @throws {RangeError} when there is no such file, or it came with the checkpoint.
+ */
+export async function withTarget(
+  tree: unknown,
+  overrides: readonly string[],
+  origin: string,
+): Promise<unknown> {
+  const saved = targetOf(tree);
+  if (typeof saved !== "string" || !saved.endsWith(".ts") || isBuiltIn(saved)) return tree;
+  const argument = targetArguments(overrides).at(-1);
+  const named = argument && parseYaml(argument.replace(TARGET, ""), argument);
+  const target = typeof named === "string" ? named : saved;
+  const own = { ...tree as object, model: { ...(tree as { model: object }).model, target } };
+  await refuseOwnCode(own, origin);
+  if (isBuiltIn(target) || await findFile(target) !== undefined) return own;
+  throw new RangeError(
+    `'${origin}' is of a method whose file, '${target}', is not in the current folder or the project's; ` +
+      "run from the folder in which it was named, or add model.target=FILE (its code is run: read a stranger's first)",
+  );
 }
 
 /**

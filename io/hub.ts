@@ -4,7 +4,8 @@
  * A revision is first turned into a commit, and everything else is asked for by that commit. What the cache knows counts
  * as the answer: a complete snapshot is used without a request, also where its branch has moved on since; naming another
  * commit fetches that one. Of a model only what this program reads is fetched: config.json, the tokenizer's two files and
- * the safetensors, never a pickle nor the same weights in a second format.
+ * the safetensors, never a pickle nor the same weights in a second format. A file is judged by its name when it is
+ * chosen: one that could lead out of the cache is refused then, and elsewhere in the repository does not matter.
  *
  * `@huggingface/hub` asks for commits and lists files. Its download is not used: it knows no resuming, no check of what
  * arrived and no offline mode (hub_download.ts, hub_cache.ts do).
@@ -17,6 +18,7 @@ import {
   type HubRepo,
   isCommit,
   RepoCache,
+  shownPath,
 } from "./hub_cache.ts";
 import { HubClient, type HubClientOptions } from "./hub_client.ts";
 import { diskError, downloadBlob, type DownloadOptions } from "./hub_download.ts";
@@ -51,7 +53,10 @@ export type Choice = (
 
 const CONFIG = ["config.json", TOKENIZER, TOKENIZER_CONFIG];
 const WEIGHTS = "model.safetensors";
-const INDEX = `${WEIGHTS}.index.json`;
+
+/** Names the shards of weights that are in several files. */
+export const INDEX = `${WEIGHTS}.index.json`;
+
 const OTHER_WEIGHTS = /\.(bin|pt|pth|ckpt|h5|msgpack|gguf|onnx|safetensors)$/;
 
 /**
@@ -69,7 +74,9 @@ export const modelFiles: Choice = async (paths, read, subject) => {
   if (paths.has(WEIGHTS)) return [...config, WEIGHTS];
   if (!paths.has(INDEX)) {
     const other = [...paths].find((path) => OTHER_WEIGHTS.test(path));
-    const what = other ? `; ${other} is not read: only ${WEIGHTS}, whole or in shards, is` : "";
+    const what = other
+      ? `; ${shownPath(other)} is not read: only ${WEIGHTS}, whole or in shards, is`
+      : "";
     throw new RangeError(
       `${subject} has no ${WEIGHTS}${what}; name a model or revision that has it`,
     );
@@ -119,6 +126,37 @@ export async function hubSnapshot(
   choose: Choice,
   options: HubOptions = {},
 ): Promise<Snapshot> {
+  return await fromCacheOr(repo, choose, options, async ({ snapshot, chosen, fetch }) => {
+    await fetch(chosen);
+    return snapshot;
+  });
+}
+
+/** A commit that the cache does not have whole: what the Hub lists of it, and how to get that. */
+export interface RemoteCommit {
+  readonly client: HubClient;
+  /** Its folder holds what is in `here`, and what was fetched. */
+  readonly snapshot: Snapshot;
+  readonly files: ReadonlyMap<string, HubFile>;
+  readonly chosen: readonly string[];
+  /** The files that are here, whole. */
+  readonly here: ReadonlySet<string>;
+  /** The address of a file's content. */
+  readonly urlOf: (path: string) => string;
+  /** Fetches those of these files that are not here. */
+  readonly fetch: (paths: readonly string[]) => Promise<void>;
+}
+
+/**
+ * A repository's snapshot where the cache has all that is chosen, else what `work` makes of the commit.
+ * @throws as {@link hubSnapshot} does.
+ */
+export async function fromCacheOr<T>(
+  repo: HubRepo,
+  choose: Choice,
+  options: HubOptions,
+  work: (remote: RemoteCommit) => Promise<T>,
+): Promise<Snapshot | T> {
   const { settings = hubSettings() } = options;
   const subject = `${repo.kind} ${repo.name}@${repo.revision}`;
   if (settings.cache === undefined) {
@@ -135,37 +173,52 @@ export async function hubSnapshot(
     );
   }
   try {
-    return await fetchSnapshot(cache, choose, subject, { ...options, settings });
+    return await work(await askFor(cache, choose, subject, { ...options, settings }));
   } catch (error) {
     throw diskError(error, subject, `to ${settings.cache}`);
   }
 }
 
-async function fetchSnapshot(
+async function askFor(
   cache: RepoCache,
   choose: Choice,
   subject: string,
   options: HubOptions & { readonly settings: HubSettings },
-): Promise<Snapshot> {
+): Promise<RemoteCommit> {
   const { repo } = cache;
   const { settings, report, signal, sleep, silenceMs } = options;
   const say = (line: string) => report?.show(line);
   const client = new HubClient({ settings, subject, signal, say, sleep, silenceMs });
   const commit = isCommit(repo.revision) ? repo.revision : await commitOf(client, repo);
   const files = await cache.listing(commit) ?? await filesOf(client, repo, commit);
+  const urlOf = (path: string) => fileUrl(settings.endpoint, repo, commit, path);
   const fetchFile = (file: HubFile, onProgress?: (done: number) => void) =>
-    fetchInto(cache, commit, { client, file, onProgress, open: options.open });
-  const chosen = await choose(new Set(files.keys()), async (path) => {
+    fetchInto(cache, commit, {
+      client,
+      file,
+      url: urlOf(file.path),
+      onProgress,
+      open: options.open,
+    });
+  const chosen = await chooseSafely(choose, new Set(files.keys()), async (path) => {
     await fetchFile(files.get(path)!);
     return await Deno.readTextFile(`${cache.snapshot(commit)}/${path}`);
   }, subject);
   await cache.setListing(commit, files);
   const here = await cache.files(commit);
-  const wanted = chosen.filter((path) => !here.has(path)).map((path) => files.get(path)!);
-  await fetchAll(wanted, fetchFile, `${repo.name}@${commit.slice(0, 7)}`, report);
-  await cache.setCommit(commit);
-  return snapshotOf(cache, commit);
+  const fetch = async (paths: readonly string[]) => {
+    const wanted = paths.filter((path) => !here.has(path)).map((path) => files.get(path)!);
+    await fetchAll(wanted, fetchFile, `${repo.name}@${commit.slice(0, 7)}`, report);
+    await cache.setCommit(commit);
+  };
+  return { client, snapshot: snapshotOf(cache, commit), files, chosen, here, urlOf, fetch };
 }
+
+/** Refuses a choice that holds an unsafe name; of those that are not chosen any may be unsafe. */
+const chooseSafely = async (choose: Choice, ...about: Parameters<Choice>) => {
+  const [, , subject] = about;
+  return (await choose(...about)).map((path) => checkPath(path, subject));
+};
 
 function snapshotOf(cache: RepoCache, commit: string): Snapshot {
   return { folder: cache.snapshot(commit), name: cache.repo.name, commit };
@@ -184,7 +237,8 @@ async function missingIn(
   // A model's files tell themselves whether one is missing; of a data set a part looks like a smaller set.
   if (!listed && cache.repo.kind === "dataset" && !isOffline) return "the list of its files";
   try {
-    const chosen = await choose(listed ? new Set(listed.keys()) : here, read, "");
+    const paths = listed ? new Set(listed.keys()) : here;
+    const chosen = await chooseSafely(choose, paths, read, "");
     return chosen.find((path) => !here.has(path));
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return INDEX;
@@ -253,18 +307,18 @@ function notUnderstood(client: HubClient, what: string): SyntaxError {
 async function fetchInto(
   cache: RepoCache,
   commit: string,
-  options: Omit<DownloadOptions, "url" | "blob">,
+  options: Omit<DownloadOptions, "blob">,
 ): Promise<void> {
-  const { client: { settings: { endpoint } }, file } = options;
-  const { kind, name } = cache.repo;
+  const { file } = options;
   const etag = etagOf(file);
-  const place = file.path.split("/").map(encodeURIComponent).join("/");
-  const url = `${endpoint}/${
-    kind === "model" ? "" : "datasets/"
-  }${name}/resolve/${commit}/${place}`;
   using _lock = await cache.lock(etag);
-  await downloadBlob({ ...options, url, blob: cache.blob(etag) });
+  await downloadBlob({ ...options, blob: cache.blob(etag) });
   await cache.link(commit, file.path, etag);
+}
+
+function fileUrl(endpoint: string, { kind, name }: HubRepo, commit: string, path: string): string {
+  const place = path.split("/").map(encodeURIComponent).join("/");
+  return `${endpoint}/${kind === "model" ? "" : "datasets/"}${name}/resolve/${commit}/${place}`;
 }
 
 async function fetchAll(

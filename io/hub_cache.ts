@@ -68,23 +68,27 @@ export function checkPath(path: string, subject: string): string {
     path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
   if (isSafe) return path;
   throw new SyntaxError(
-    `${subject} has a file '${path}', whose name is unsafe; nothing is fetched`,
+    `${subject} has a file '${shownPath(path)}', whose name is unsafe; nothing is fetched`,
   );
 }
 
+/** A path that a repository names, without what a screen would not show: for messages. */
+export function shownPath(path: string): string {
+  return path.replace(/\p{Cc}/gu, "?");
+}
+
 /**
- * Checks what a repository lists of a file.
- * @throws {SyntaxError} for an unsafe path, or without a size and a hash.
+ * Checks what a repository lists of a file. Its name is not judged: {@link checkPath} does that for files that are wanted,
+ * and one that nobody wants stands in no one's way.
+ * @throws {SyntaxError} without a name, a size and a hash.
  */
 export function checkedFile(file: HubFile, subject: string): HubFile {
   const { path, size, oid, sha256 } = file;
   const isHash = sha256 === undefined ? isCommit(oid) : /^[0-9a-f]{64}$/.test(sha256);
-  if (!isHash || !Number.isSafeInteger(size) || size < 0) {
-    throw new SyntaxError(
-      `${subject} lists '${path}' without a size and a hash; check HF_ENDPOINT`,
-    );
-  }
-  return { ...file, path: checkPath(path, subject) };
+  if (typeof path === "string" && isHash && Number.isSafeInteger(size) && size >= 0) return file;
+  throw new SyntaxError(
+    `${subject} lists '${shownPath(String(path))}' without a size and a hash; check HF_ENDPOINT`,
+  );
 }
 
 /** A file in `trees/<commit>.json`. */
@@ -176,9 +180,12 @@ export class RepoCache {
     return join(this.#folder, "blobs", etag);
   }
 
-  /** Puts a blob into a commit's snapshot under its path. */
+  /**
+   * Puts a blob into a commit's snapshot under its path.
+   * @throws {SyntaxError} when the path could lead out of it.
+   */
   async link(commit: string, path: string, etag: string): Promise<void> {
-    const pointer = join(this.snapshot(commit), path);
+    const pointer = join(this.snapshot(commit), checkPath(path, this.repo.name));
     await Deno.mkdir(dirname(pointer), { recursive: true });
     await Deno.remove(pointer).catch(() => {}); // a link whose blob was lost
     try {

@@ -5,6 +5,8 @@
  * asks for the rest (Range). A server that sends all again starts it anew. The hash is taken of every byte, those of an
  * earlier run included: SHA-256 for a file of LFS, Git's own (SHA-1 over a short head and the content) for others. A file
  * that differs is fetched once more from its beginning, then refused. What is renamed is synced first.
+ *
+ * A range alone, such as a header, is read into memory and kept nowhere: no hash tells whether it is what was listed.
  */
 import { createHash, type Hash } from "node:crypto";
 import { dirname } from "node:path";
@@ -79,36 +81,97 @@ export async function downloadBlob(options: DownloadOptions): Promise<void> {
 async function fill(part: PartFile, options: DownloadOptions): Promise<boolean> {
   const { client, file, onProgress = () => {} } = options;
   let state = await begin(part, file);
-  for (let attempt = 1; state.done < file.size; attempt++) {
-    const before: number = state.done;
+  const told = () => `${state.done} of ${file.size} bytes are kept`;
+  await goingOn({ client, file, done: () => state.done, size: file.size, told }, async () => {
     onProgress(state.done);
+    const response = await request(options, state.done, file.size);
+    if (state.done > 0 && !continues(response, state.done)) {
+      await part.clear();
+      state = newState(file);
+    }
+    await receive(response, client, file.size - state.done, async (bytes) => {
+      await part.append(bytes);
+      state.hash.update(bytes);
+      state.done += bytes.length;
+      onProgress(state.done);
+    });
+  });
+  return state.done === file.size && state.hash.digest("hex") === etagOf(file);
+}
+
+/**
+ * Reads bytes [start, end) of a file, and not more: of a server that has no ranges and sends the file from its beginning,
+ * what comes before is dropped and what comes after is not received.
+ * @throws {SyntaxError} when it answers with other bytes, or those of a file of another length; else as
+ * {@link downloadBlob} does.
+ */
+export async function readRange(
+  options: Pick<DownloadOptions, "client" | "url" | "file">,
+  start: number,
+  end: number,
+): Promise<Bytes> {
+  const { client, file } = options;
+  const range = new Uint8Array(end - start);
+  let done = 0;
+  const told = () => `${done} of ${range.length} bytes came`;
+  await goingOn({ client, file, done: () => done, size: range.length, told }, async () => {
+    const from = start + done;
+    const response = await request(options, from, end);
+    const isPart = response.status === 206;
+    if (isPart && !continues(response, from, file.size)) {
+      await response.body?.cancel();
+      throw new SyntaxError(
+        `${client.subject}: ${client.host} answers bytes ${from} to ${
+          end - 1
+        } of ${file.path} with others ` +
+          `(${response.headers.get("Content-Range")}); run again later, or check HF_ENDPOINT`,
+      );
+    }
+    let position = isPart ? from : 0;
+    await receive(response, client, end - position, (bytes) => {
+      const wanted = bytes.subarray(Math.min(Math.max(0, from - position), bytes.length));
+      range.set(wanted, done);
+      done += wanted.length;
+      position += bytes.length;
+      return Promise.resolve();
+    });
+  });
+  return range;
+}
+
+/** What {@link goingOn} is told of the bytes that are being received. */
+interface Receipt extends Pick<DownloadOptions, "client" | "file"> {
+  readonly done: () => number;
+  readonly size: number;
+  /** How far it is, in words. */
+  readonly told: () => string;
+}
+
+/**
+ * Receives until all is here, and goes on after each cut.
+ * @throws {Error} with its cause when that gets nowhere.
+ */
+async function goingOn(
+  { client, file, done, size, told }: Receipt,
+  receiveSome: () => Promise<void>,
+): Promise<void> {
+  for (let attempt = 1; done() < size; attempt++) {
+    const before = done();
     try {
-      const response = await request(options, state.done);
-      if (state.done > 0 && !continues(response, state.done)) {
-        await part.clear();
-        state = newState(file);
-      }
-      await receive(response, client, file.size - state.done, async (bytes) => {
-        await part.append(bytes);
-        state.hash.update(bytes);
-        state.done += bytes.length;
-        onProgress(state.done);
-      });
+      await receiveSome();
     } catch (error) {
       client.signal?.throwIfAborted();
       if (!(error instanceof CutConnection)) throw error;
-      if (state.done > before) attempt = 1; // it gets on, however slowly
-      const here = `${state.done} of ${file.size} bytes are kept`;
+      if (done() > before) attempt = 1; // it gets on, however slowly
       if (attempt >= ATTEMPTS) {
         throw new Error(
-          `${client.subject}: the connection was cut in ${file.path} (${error.message}); ${here}, run again to go on`,
+          `${client.subject}: the connection was cut in ${file.path} (${error.message}); ${told()}, run again to go on`,
           { cause: error.cause },
         );
       }
-      await client.pause(attempt, `the connection was cut in ${file.path}, ${here}`);
+      await client.pause(attempt, `the connection was cut in ${file.path}, ${told()}`);
     }
   }
-  return state.done === file.size && state.hash.digest("hex") === etagOf(file);
 }
 
 interface State {
@@ -134,16 +197,24 @@ async function begin(part: PartFile, file: HubFile): Promise<State> {
   return newState(file);
 }
 
-async function request({ client, url, file }: DownloadOptions, from: number): Promise<Response> {
+/** Asks for bytes [from, end). */
+async function request(
+  { client, url, file }: Pick<DownloadOptions, "client" | "url" | "file">,
+  from: number,
+  end: number,
+): Promise<Response> {
   // Without this a server may compress, and its lengths would be those of the compressed content.
   const headers = new Headers({ "Accept-Encoding": "identity" });
-  if (from > 0) headers.set("Range", `bytes=${from}-${file.size - 1}`);
+  if (from > 0 || end < file.size) headers.set("Range", `bytes=${from}-${end - 1}`);
   return await client.fetch(url, { headers });
 }
 
-/** Whether a response goes on at this byte; 200 sends all again. */
-function continues({ status, headers }: Response, from: number): boolean {
-  return status === 206 && headers.get("Content-Range")?.startsWith(`bytes ${from}-`) === true;
+/** Whether a response goes on at this byte, of a file of this size where that is asked; 200 sends all again. */
+function continues({ status, headers }: Response, from: number, size?: number): boolean {
+  const [, first, total] =
+    /^bytes (\d+)-\d*(?:\/(\d+))?/.exec(headers.get("Content-Range") ?? "") ?? [];
+  const isOther = size !== undefined && total !== undefined && Number(total) !== size;
+  return status === 206 && Number(first) === from && !isOther;
 }
 
 class CutConnection extends Error {}

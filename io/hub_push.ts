@@ -1,9 +1,9 @@
 /**
  * A checkpoint to the Hub: its trained tensors, its configuration and a card, and never more.
  *
- * The optimizer, logs, predictions, and data positions stay here; nothing of the repository is deleted. What is uploaded is a
- * checkpoint again, without an optimizer, so a copy of it is tested as any other. A repository that is made is private unless
- * asked otherwise: publishing cannot be taken back.
+ * The optimizer, logs, predictions, data positions and the code of a method of one's own stay here; nothing of the
+ * repository is deleted. What is uploaded is a checkpoint again, without an optimizer, so a copy of it is tested as any
+ * other. A repository that is made is private unless asked otherwise: publishing cannot be taken back.
  *
  * `@huggingface/hub` makes the commit: which files go to the storage for large ones, their SHA-256, their upload. Its own
  * creation of repositories takes no token but those that begin with hf_.
@@ -104,7 +104,7 @@ async function filesOf(path: string, repo: string): Promise<ReadonlyMap<string, 
     const read = async (file: string) => new Blob([await Deno.readFile(join(checkpoint, file))]);
     return new Map([
       ["README.md", new Blob([card])],
-      ["config.yaml", new Blob([await printConfig(config)])],
+      ["config.yaml", new Blob([await printConfig(config, asked.model.target)])],
       ["model.safetensors", await read("model.safetensors")],
       ["state.json", await read("state.json")],
     ]);

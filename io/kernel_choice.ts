@@ -15,7 +15,7 @@ import { environment } from "./cache_folder.ts";
 export type ChoiceOrigin = "asked for" | "measured now" | "remembered" | "default";
 
 const KERNELS = new URL("../kernels/", import.meta.url);
-const PRODUCTS = ["nt", "ntBf16", "nn", "nnBf16", "tn"];
+const PRODUCTS = ["nt", "ntHalf", "nn", "nnHalf", "tn"];
 const ROWS_OF_TN = 32; // at least: one load of the weight gradient covers 32 rows
 
 /** The file in a cache folder that keeps the choices. */
@@ -45,7 +45,7 @@ export function parseKernels(text: string): LinearKernels | undefined {
   return { form, tiles: Object.fromEntries(PRODUCTS.map((product) => [product, tile(product)])) };
 }
 
-/** The device's kernels in one line: `subgroup: nt 32x8, ntBf16 16x8, ...`. */
+/** The device's kernels in one line: `subgroup: nt 32x8, ntHalf 16x8, ...`. */
 export function describeKernels(gpu: Gpu): string {
   const { form, tiles } = chooseLinear(gpu);
   const sizes = Object.entries(tiles).map(([product, { R, C }]) => `${product} ${R}x${C}`);

@@ -42,7 +42,7 @@ export async function readModelJson(folder: string): Promise<Record<string, unkn
 /**
  * Loads a model onto the device.
  * @param folder config.json with model.safetensors or its shards
- * @param precision `stored` keeps bf16 matrices as they are; `f32` widens them for full training
+ * @param precision `stored` keeps 16-bit matrices as they are; `f32` widens them for full training
  * @throws {TypeError} listing tensors that are missing, unexpected or of the wrong shape, {RangeError} for a model that
  * does not fit, both before any upload.
  */
@@ -86,6 +86,10 @@ export async function openWeights(folder: string): Promise<WeightSource & Dispos
     info: (tensor) => file.tensors.get(tensor),
     names: () => file.tensors.keys(),
     readFloat32: (tensor) => file.readFloat32(tensor),
-    readBf16: async (tensor) => new Uint16Array((await file.read(tensor)).buffer),
+    readHalf: async (tensor) => {
+      const { buffer } = await file.read(tensor);
+      const isF16 = file.tensors.get(tensor)!.dtype === "F16";
+      return isF16 ? new Float16Array(buffer) : new Uint16Array(buffer);
+    },
   };
 }

@@ -2,11 +2,12 @@
  * A run as others are to read it: the README.md of a model on the Hub, made from what the run left.
  *
  * The command is worked out from the configuration: what differs from configs/ as they are here now. Folders of this machine
- * are no one else's business: of an absolute path only the last part is told, but for a program's own `model.target`.
+ * are no one else's business: of an absolute path only the last part is told, and so of the file of a method of one's own.
  */
 import { basename, isAbsolute } from "node:path";
 import { exists } from "./atomic.ts";
 import { type Config, resolveConfig, restoreConfig } from "./config.ts";
+import { isBuiltIn } from "./config_model.ts";
 import { isCommit, parseHubId } from "./hub_cache.ts";
 
 /** What a card is made from. */
@@ -46,15 +47,23 @@ interface CardScore {
 }
 
 /**
- * A configuration without folders of this machine: absolute paths lose all but their last part.
+ * A configuration without folders of this machine: absolute paths lose all but their last part, and so does any path to a
+ * method of one's own, which `model.target=FILE` then has to name.
  * @throws as `restoreConfig` does.
  */
 export async function portableConfig(config: Config): Promise<Config> {
   const local = flat(config).filter(([key, value]) =>
-    typeof value === "string" && isAbsolute(value) && key !== "model.target" // a program's own code
+    typeof value === "string" && isAbsolute(value) && key !== "model.target"
   );
   const settings = local.map(([key, value]) => `${key}=${JSON.stringify(basename(String(value)))}`);
-  return (await restoreConfig(config, settings)).config;
+  const { config: portable } = await restoreConfig(config, settings);
+  const model = { ...portable.model, target: ownFile(config) ?? config.model.target };
+  return { ...portable, model } as Config; // of a method of one's own any target is none of the union's
+}
+
+/** The name of the file of a method of one's own; undefined for the project's. */
+function ownFile({ model: { target } }: Config): string | undefined {
+  return isBuiltIn(target) ? undefined : basename(target);
 }
 
 /**
@@ -75,6 +84,7 @@ export async function argumentsOf(
   const { epoch_scaling: scaling } = config.data_module;
   const isScaled = scaling !== plain.data_module.epoch_scaling;
   return flat(config).flatMap(([key, value]) => {
+    if (key === "model.target") return []; // the file of configs/ names it
     const isEpochs = key === "trainer.max_epochs";
     if (before.get(key) === JSON.stringify(value) && !(isEpochs && isScaled)) return [];
     // The argument counts passes over the rows, the configuration epochs of epoch_scaling passes.
@@ -116,10 +126,7 @@ export async function modelCard(options: CardOptions): Promise<string> {
     "",
     "## Use",
     "",
-    "```sh",
-    `hf download ${repo} --local-dir ${repo.split("/")[1]}`,
-    `./denow task test --ckpt=${repo.split("/")[1]}`,
-    "```",
+    ...useLines(repo, ownFile(config)),
     "",
     "| file | content |",
     "| --- | --- |",
@@ -128,6 +135,20 @@ export async function modelCard(options: CardOptions): Promise<string> {
     `Weights made from another model's are under that model's terms too.`,
     "",
   ].join("\n");
+}
+
+function useLines(repo: string, own: string | undefined): string[] {
+  const folder = repo.split("/")[1];
+  const note =
+    `The method is its author's own: its file, \`${own}\`, is not included. Get it from them, read it, since ` +
+    "testing runs it, keep it outside of the copy, and name it as `FILE`.";
+  return [
+    "```sh",
+    `hf download ${repo} --local-dir ${folder}`,
+    `./denow task test --ckpt=${folder}${own === undefined ? "" : " model.target=FILE"}`,
+    "```",
+    ...own === undefined ? [] : ["", note],
+  ];
 }
 
 const CONTENTS: Readonly<Record<string, string>> = {

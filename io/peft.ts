@@ -67,7 +67,7 @@ export async function readAdapter(folder: string): Promise<PeftAdapter> {
   checkSupported(json, file);
   const tensors = await readTensors(join(folder, TENSORS));
   const config = configOf(json, file, modulesOf(tensors));
-  checkShapes(tensors, config, join(folder, TENSORS));
+  checkRanks(tensors, config, join(folder, TENSORS));
   return { config, tensors };
 }
 
@@ -185,7 +185,13 @@ function configOf(
   };
 }
 
-function checkShapes(
+/**
+ * Compares the shapes of an adapter's tensors with its configuration.
+ * @param tensors by PEFT's names
+ * @param file as messages name it
+ * @throws {SyntaxError} for a module without a pair, or of another rank.
+ */
+export function checkRanks(
   tensors: ReadonlyMap<string, CheckpointTensor>,
   config: LoraConfig,
   file: string,

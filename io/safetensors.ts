@@ -119,14 +119,31 @@ export async function openCheckpoint(folder: string): Promise<Safetensors> {
     const rule = "holds neither model.safetensors nor model.safetensors.index.json";
     throw new Deno.errors.NotFound(`${folder}: ${rule}; name a checkpoint folder`);
   }
+  const all = await readShards(await Deno.readTextFile(index), index, async (shard) => {
+    if (await exists(join(folder, shard))) return await open(join(folder, shard));
+    throw new Deno.errors.NotFound(
+      `${index}: shard ${quote(shard)} is missing beside it; fetch it`,
+    );
+  });
+  return tensorReader(all, files.move());
+}
+
+/**
+ * Reads the headers of the shards that an index names.
+ * @param json the index
+ * @param index its name in messages
+ * @param read the header of one shard
+ * @returns the tensors that the index names
+ * @throws SyntaxError if the index is malformed or a shard contradicts it
+ */
+export async function readShards(
+  json: string,
+  index: string,
+  read: (shard: string) => Promise<Contents>,
+): Promise<Contents> {
   const all: Contents = { places: new Map(), metadata: new Map() };
-  for (const [shard, names] of parseIndex(await Deno.readTextFile(index), index)) {
-    if (!await exists(join(folder, shard))) {
-      throw new Deno.errors.NotFound(
-        `${index}: shard ${quote(shard)} is missing beside it; fetch it`,
-      );
-    }
-    const { places, metadata } = await open(join(folder, shard));
+  for (const [shard, names] of parseIndex(json, index)) {
+    const { places, metadata } = await read(shard);
     for (const [key, value] of metadata) all.metadata.set(key, value);
     for (const [name] of names) {
       const place = places.get(name);
@@ -134,7 +151,7 @@ export async function openCheckpoint(folder: string): Promise<Safetensors> {
       all.places.set(name, place);
     }
   }
-  return tensorReader(all, files.move());
+  return all;
 }
 
 /**

@@ -19,7 +19,7 @@ const METADATA = new Map([["format", "pt"]]);
  * Writes a folder that `loadModel` and transformers read.
  * @param folder made if absent
  * @param config what config.json is to hold
- * @param weights under their names as the architecture's files have them; what is kept in bf16 stays so, the rest is f32
+ * @param weights under their names as the architecture's files have them; what is kept in 16 bits stays so, the rest is f32
  * @param shardBytes the most that one file holds, unless one tensor is larger. @default 4 GiB
  */
 export async function saveModel(
@@ -124,12 +124,10 @@ function shardsOf(weights: Weights, shardBytes: number): string[][] {
 
 async function tensorOf(weights: Weights, name: string): Promise<TensorData> {
   const shape = weights.fileShape(name);
-  const tensor = weights.get(name);
-  if (tensor.dtype === "bf16") {
-    const data = await weights.gpu.readback(tensor).data() as Uint16Array<ArrayBuffer>;
-    return { dtype: "BF16", shape, data };
-  }
-  return { dtype: "F32", shape, data: Float32Array.from(await weights.read(name)) };
+  const data = await weights.readStored(name);
+  if (data instanceof Float32Array) return { dtype: "F32", shape, data: data.slice() };
+  const words = new Uint16Array(data.buffer, data.byteOffset, data.length).slice();
+  return { dtype: data instanceof Float16Array ? "F16" : "BF16", shape, data: words };
 }
 
 async function writeJson(path: string, value: unknown): Promise<void> {

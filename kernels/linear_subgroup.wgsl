@@ -27,7 +27,7 @@ const ROWS: u32 = LANES * GROUPS;
 @group(0) @binding(5) var<storage, read> bias: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> y: array<vec4<f32>>;
 
-fn load_b(i: u32) -> vec4<f32> { return b[i]; } // for bf16, ops/linear_forms.ts rewrites this line and b's
+fn load_b(i: u32) -> vec4<f32> { return b[i]; } // for b of 16 bits, ops/linear_forms.ts rewrites this line and b's
 
 // b[k .. k + 3] of four columns, one vector of columns for each k; k past the end repeats the last. `at` holds where
 // the four columns begin, or with B_BY_K, in its first element, the vector of the columns within a row.

@@ -1,6 +1,6 @@
 // y (+)= scale a b (+ bias), any sizes and strides, through tiles of 64 x 64 in workgroup memory.
 // a [M, k] with element (row, k) at a_offset + row a_row + k a_k; b [k, N] with (k, col) at k b_k + col b_col; y
-// [M, ldy] f32. BF16: b is bf16, two numbers to a word, widened exactly. A_BY_K and B_BY_K say which neighbours lie
+// [M, ldy] f32. BF16, F16: b is of that type, two numbers to a word, widened exactly. A_BY_K and B_BY_K say which neighbours lie
 // side by side in memory (columns of one k, else k of one row), so that neighbouring threads load neighbouring words.
 // Dispatch: [ceil(N / 64), ceil(M / 64), parts]: part p sums k from p k_part to (p + 1) k_part and writes its own
 // y at p y_part, to be added in order by column_sum; the bias is in part 0. 64 threads, 8 x 8 sums each, which stay in
@@ -10,6 +10,7 @@ struct Params {
   k_part: u32, y_part: u32, scale: f32, has_bias: u32, accumulate: u32,
 }
 const BF16: bool = false;
+const F16: bool = false;
 const A_BY_K: bool = false;
 const B_BY_K: bool = false;
 alias Bits = u32;
@@ -35,8 +36,12 @@ fn load_a(row: u32, k: u32, end: u32) -> f32 {
 fn load_b(k: u32, col: u32, end: u32) -> f32 {
   let inside = col < params.n && k < end;
   let at = select(0u, k * params.b_k + col * params.b_col, inside);
-  var bits = b[select(at, at / 2u, BF16)];
+  var bits = b[select(at, at / 2u, BF16 || F16)];
   if (BF16) { bits = select(bits << 16u, bits & 0xffff0000u, (at & 1u) == 1u); }
+  if (F16) {
+    let pair = bitcast<vec2<u32>>(unpack2x16float(bits));
+    bits = select(pair.x, pair.y, (at & 1u) == 1u);
+  }
   return select(0.0, bitcast<f32>(bits), inside);
 }
 

@@ -1,6 +1,6 @@
 /**
  * GPT-2: learned positions, LayerNorm, one fused qkv projection, GELU; weights of layout [in, out] (Conv1D), which
- * are kept transposed on the device so that they are linear maps like all others.
+ * are kept transposed on the device, in 16 bits where the file has so, so that they are linear maps like all others.
  *
  * Source: transformers 4.45 modeling_gpt2.py; Radford et al., Language Models are Unsupervised Multitask Learners.
  */

@@ -33,6 +33,6 @@ export function initialWeights(
         Float32Array.from({ length: size }, (_, j) => standardDeviation * normalOf(key, j)),
       );
     },
-    readBf16: (name) => Promise.reject(new TypeError(`${name} is float32`)),
+    readHalf: (name) => Promise.reject(new TypeError(`${name} is float32`)),
   };
 }

@@ -108,7 +108,7 @@ export class LoraAdapter implements Adapter {
 
 /**
  * W + scale * B A as f32, the weight that makes the adapter unnecessary.
- * @param weight [N, K], f32 or bf16
+ * @param weight [N, K], f32, bf16 or f16
  * @returns [N, K] f32, in the graph's scope
  */
 export function mergedWeight(g: Graph, weight: Tensor, { a, b, scale }: Lora): Tensor {

@@ -1,12 +1,19 @@
 /**
  * A model's tensors on the device, under their checkpoint names.
  *
- * Frozen matrices stay as published (bf16 packed two to a word, widened in the kernels); norms and biases, and
+ * Frozen matrices stay as published (bf16 and f16 packed two to a word, widened in the kernels); norms and biases, and
  * everything that is trained, are f32.
  */
 import type { Gpu } from "../gpu/device.ts";
 import type { Scope } from "../gpu/pool.ts";
-import type { Tensor } from "../gpu/tensor.ts";
+import {
+  bytesPerElement,
+  type DType,
+  type HalfData,
+  isHalf,
+  sizeOf,
+  type Tensor,
+} from "../gpu/tensor.ts";
 
 /** A tensor that an architecture needs. */
 export interface TensorSpec {
@@ -28,12 +35,15 @@ export interface WeightSource {
   names(): Iterable<string>;
   /** The numbers as float32. */
   readFloat32(name: string): Promise<Float32Array>;
-  /** The raw 16-bit words of a BF16 tensor. */
-  readBf16(name: string): Promise<Uint16Array>;
+  /** The numbers of a BF16 or F16 tensor as they are stored. */
+  readHalf(name: string): Promise<HalfData>;
 }
 
-/** How to keep the matrices on the device: as stored (bf16 stays bf16) or widened to f32 for full training. */
+/** How to keep the matrices on the device: as stored (16 bits stay 16) or widened to f32 for full training. */
 export type Precision = "stored" | "f32";
+
+/** Numbers of a weight on the host: f32, or of 16 bits as stored. */
+export type WeightData = Float32Array | HalfData;
 
 /** Tensors that a file has beyond the architecture's and that are no weights: masks, inverse frequencies. */
 const BUFFERS = /\.attn\.(masked_)?bias$|rotary_emb\.inv_freq$/;
@@ -67,22 +77,19 @@ export class Weights {
     } = {},
   ): Promise<Weights> {
     const stored = resolveNames(specs, source, prefix, ignored);
-    const isBf16 = (spec: TensorSpec) =>
-      precision === "stored" && source.info(stored.get(spec.name)!)!.dtype === "BF16";
-    await beforeUpload?.(specs.map((spec) => bytesOnDevice(spec, isBf16(spec))));
+    const keptAs = (spec: TensorSpec) =>
+      precision === "f32" ? "f32" : typeOnDevice(spec, source.info(stored.get(spec.name)!)!.dtype);
+    await beforeUpload?.(
+      specs.map((spec) => sizeOf(spec.shape) * bytesPerElement(keptAs(spec))),
+    );
     using memory = new DisposableStack(); // a file may break off
     const weights = memory.use(new Weights(gpu));
     for (const spec of specs) {
       const name = stored.get(spec.name)!;
+      const data = await (isHalf(keptAs(spec)) ? source.readHalf(name) : source.readFloat32(name));
       const [rows, columns] = spec.shape;
-      if (isBf16(spec) && keepsBf16(spec)) {
-        weights.add(spec, await source.readBf16(name), spec.shape);
-      } else if (spec.conv1d) {
-        const data = transpose(await source.readFloat32(name), rows, columns);
-        weights.add(spec, data, [columns, rows]);
-      } else {
-        weights.add(spec, await source.readFloat32(name), spec.shape);
-      }
+      if (spec.conv1d) weights.add(spec, transpose(data, rows, columns), [columns, rows]);
+      else weights.add(spec, data, spec.shape);
     }
     memory.move();
     return weights;
@@ -90,16 +97,17 @@ export class Weights {
 
   /**
    * Room for weights without their numbers: for a plan of memory.
-   * @param isBf16 whether a tensor would be kept in bf16
+   * @param storedAs a tensor's type in the file, `F32`; undefined when there is none of that name
    */
   static reserve(
     gpu: Gpu,
     specs: readonly TensorSpec[],
-    isBf16: (name: string) => boolean,
+    storedAs: (name: string) => string | undefined,
+    precision: Precision = "stored",
   ): Weights {
     const weights = new Weights(gpu);
     for (const spec of specs) {
-      const dtype = keepsBf16(spec) && isBf16(spec.name) ? "bf16" : "f32";
+      const dtype = precision === "f32" ? "f32" : typeOnDevice(spec, storedAs(spec.name));
       const shape = spec.conv1d ? spec.shape.toReversed() : spec.shape;
       weights.#tensors.set(spec.name, weights.#scope.empty(shape, dtype, spec.name));
       weights.#specs.set(spec.name, spec);
@@ -108,7 +116,7 @@ export class Weights {
   }
 
   /** Uploads one tensor under its name. */
-  add(spec: TensorSpec, data: Float32Array | Uint16Array, shape: readonly number[]): Tensor {
+  add(spec: TensorSpec, data: WeightData, shape: readonly number[]): Tensor {
     const tensor = this.#scope.upload(data, shape, spec.name);
     this.#tensors.set(spec.name, tensor);
     this.#specs.set(spec.name, spec);
@@ -138,13 +146,15 @@ export class Weights {
   /**
    * Makes parameters trainable: each gets a gradient of zeros.
    * @param names which; all by default
-   * @throws {TypeError} when one is kept in bf16.
+   * @throws {TypeError} when one is kept in 16 bits.
    */
   train(names: Iterable<string> = this.#tensors.keys()): Tensor[] {
     return [...names].map((name) => {
       const tensor = this.get(name);
       if (tensor.dtype !== "f32") {
-        throw new TypeError(`${tensor} is kept in bf16: load with precision f32 to train it`);
+        throw new TypeError(
+          `${tensor} is kept in ${tensor.dtype}: load with precision f32 to train it`,
+        );
       }
       tensor.gradient ??= this.#scope.zeros(tensor.shape, "f32", `d_${name}`);
       return tensor;
@@ -156,28 +166,41 @@ export class Weights {
     return this.#scope.upload(data, shape);
   }
 
-  /** Replaces a tensor by one of another shape: a grown vocabulary. The old memory is given back. */
-  replace(name: string, data: Float32Array | Uint16Array, shape: readonly number[]): Tensor {
+  /**
+   * Replaces a tensor by one of another shape or type: a grown vocabulary, a merged adapter. The old memory is given
+   * back.
+   * @param shape on the device
+   */
+  replace(name: string, data: WeightData, shape: readonly number[]): Tensor {
+    const spec = this.#specs.get(name)!;
     this.#scope.release(this.get(name));
-    return this.add({ ...this.#specs.get(name)!, shape }, data, shape);
+    return this.add({ ...spec, shape: spec.conv1d ? shape.toReversed() : shape }, data, shape);
   }
 
   /**
    * The numbers as the file has them: f32, Conv1D weights back in [in, out].
-   * @throws {TypeError} when the tensor is kept in bf16 or, asked for its gradient, is not trained.
+   * @throws {TypeError} when the tensor is kept in 16 bits or, asked for its gradient, is not trained.
    */
   async read(name: string, which: "value" | "gradient" = "value"): Promise<Float32Array> {
     const tensor = which === "value" ? this.get(name) : this.get(name).gradient;
     if (!tensor) throw new TypeError(`'${name}' has no gradient: it is not trained`);
-    const numbers = await this.gpu.read(tensor);
-    const [rows, columns] = tensor.shape;
-    return this.#specs.get(name)?.conv1d ? transpose(numbers, rows, columns) : numbers;
+    return this.#asInFile(name, await this.gpu.read(tensor), tensor);
+  }
+
+  /** The numbers of the type that they are kept in, f32 or 16 bits; Conv1D weights back in [in, out]. */
+  async readStored(name: string): Promise<WeightData> {
+    const tensor = this.get(name);
+    return this.#asInFile(name, await this.gpu.readback(tensor).data() as WeightData, tensor);
   }
 
   /** The shape of a tensor in its file: [in, out] for Conv1D weights. */
   fileShape(name: string): readonly number[] {
     this.get(name);
     return this.#specs.get(name)!.shape;
+  }
+
+  #asInFile<T extends WeightData>(name: string, numbers: T, { shape: [rows, columns] }: Tensor): T {
+    return this.#specs.get(name)?.conv1d ? transpose(numbers, rows, columns) : numbers;
   }
 
   /** Bytes on the device, gradients included. */
@@ -192,14 +215,10 @@ export class Weights {
   }
 }
 
-/** Matrices are computed with as stored; what is small or transposed is f32. */
-function keepsBf16({ shape, conv1d }: TensorSpec): boolean {
-  return shape.length === 2 && conv1d !== true;
-}
-
-function bytesOnDevice(spec: TensorSpec, isBf16: boolean): number {
-  const size = spec.shape.reduce((a, b) => a * b, 1);
-  return size * (isBf16 && keepsBf16(spec) ? 2 : 4);
+/** Matrices are computed with as stored; what is small, or of a type that no kernel reads, is f32. */
+function typeOnDevice({ shape }: TensorSpec, storedAs: string | undefined): DType {
+  if (shape.length !== 2) return "f32";
+  return storedAs === "BF16" ? "bf16" : storedAs === "F16" ? "f16" : "f32";
 }
 
 function resolveNames(
@@ -233,10 +252,18 @@ function resolveNames(
 }
 
 /** [rows, columns] to [columns, rows]. */
-export function transpose(data: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(data.length);
+export function transpose<T extends WeightData>(data: T, rows: number, columns: number): T {
+  const out = data.slice() as T;
+  const [from, to] = [wordsOf(data), wordsOf(out)];
   for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++) out[c * rows + r] = data[r * columns + c];
+    for (let c = 0; c < columns; c++) to[c * rows + r] = from[r * columns + c];
   }
   return out;
+}
+
+/** Float16Array converts each number that it gives and takes: its words move faster, and a NaN keeps its bits. */
+function wordsOf(data: WeightData): Float32Array | Uint16Array {
+  return data instanceof Float16Array
+    ? new Uint16Array(data.buffer, data.byteOffset, data.length)
+    : data;
 }

@@ -32,7 +32,7 @@ export interface Trained extends Disposable {
 /**
  * Makes a backbone trainable: an adapter on it, or gradients for its own tensors.
  * @param seed keys the adapter's initial values; null draws none, for a plan of memory
- * @throws {TypeError} for target modules that the model has not, or weights kept in bf16 that should be trained.
+ * @throws {TypeError} for target modules that the model has not, or weights kept in 16 bits that should be trained.
  */
 export function trainBackbone(
   backbone: Backbone,

@@ -13,6 +13,7 @@
 import type { Tokenizer } from "../data/prompt.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
+import type { WeightData } from "../llm/weights.ts";
 import { normalOf, rowKey } from "../ops/random.ts";
 import { STREAMS } from "./draws.ts";
 
@@ -62,7 +63,7 @@ function drawRow({ config, hiddenSize }: Backbone, seed: number, table: number):
 /** @returns [D], the mean of a table's rows */
 async function meanRow({ weights: { gpu } }: Backbone, table: Tensor): Promise<Float32Array> {
   const [rows, dim] = table.shape;
-  const numbers = await gpu.readback(table).data() as Float32Array | Uint16Array;
+  const numbers = await gpu.readback(table).data() as WeightData;
   const isBf16 = numbers instanceof Uint16Array;
   const mean = new Float64Array(dim);
   const bits = new Uint32Array(1);
@@ -85,12 +86,16 @@ async function resize(
   if (row.length !== dim) {
     throw new TypeError(`[PAD]'s row has ${row.length} numbers; ${table} needs ${dim}`);
   }
-  const old = await weights.gpu.readback(table).data() as Float32Array | Uint16Array;
-  const isBf16 = old instanceof Uint16Array;
-  const data = isBf16 ? new Uint16Array(size * dim) : new Float32Array(size * dim);
+  const old = await weights.gpu.readback(table).data() as WeightData;
+  const data = zerosLike(old, size * dim);
   data.set(old.subarray(0, size * dim));
-  if (table.shape[0] < size) data.set(isBf16 ? toBf16(row) : row, old.length);
+  if (table.shape[0] < size) data.set(old instanceof Uint16Array ? toBf16(row) : row, old.length);
   weights.replace(table.name, data, [size, dim]);
+}
+
+function zerosLike(data: WeightData, length: number): WeightData {
+  if (data instanceof Float32Array) return new Float32Array(length);
+  return data instanceof Float16Array ? new Float16Array(length) : new Uint16Array(length);
 }
 
 /** The upper halves of float32 numbers, rounded to the nearest, ties to even. */

@@ -38,7 +38,7 @@ export interface CrossEntropyOptions extends LogProbOptions {
 /**
  * Cross-entropy: the mean over rows of -log softmax(hidden W^T)[label].
  * @param hidden [M, D], the rows that have a label
- * @param weight [V, D], f32, or bf16 for a frozen head
+ * @param weight [V, D], f32, or bf16 or f16 for a frozen head
  * @param labels [M], on the host (checked) or u32 on the device (not checked)
  * @returns [1]; 0 with zero gradients when there is no row
  * @throws {TypeError} when shapes do not fit; {RangeError} for a label on the host that is no row of the weight.
@@ -56,7 +56,7 @@ export function crossEntropy(
 /**
  * log softmax(hidden W^T)[label] of each row, with gradients for hidden and an f32 weight.
  * @param hidden [M, D], the rows that have a label
- * @param weight [V, D], f32, or bf16 for a frozen head
+ * @param weight [V, D], f32, or bf16 or f16 for a frozen head
  * @param labels [M], on the host (checked) or u32 on the device (not checked)
  * @returns [M]
  * @throws {TypeError} when shapes do not fit; {RangeError} for a label on the host that is no row of the weight.
@@ -112,7 +112,7 @@ export function logProbs(
 /**
  * The logits hidden W^T themselves, for generation and tests; without gradient.
  * @param hidden [M, D]
- * @param weight [V, D], f32 or bf16
+ * @param weight [V, D], f32, bf16 or f16
  * @returns [M, V rounded up to a multiple of 4]; the columns from V on are undefined
  * @throws {TypeError} when shapes do not fit or a gradient would be needed.
  */

@@ -6,7 +6,7 @@
  * d_z = scale d_y B: d_A += d_z^T x, d_x += d_y W + d_z A.
  */
 import type { Graph } from "../autograd/tape.ts";
-import type { Tensor } from "../gpu/tensor.ts";
+import { isHalf, type Tensor } from "../gpu/tensor.ts";
 import { type Appended, columnSum, matmulNN, matmulNT, matmulTN } from "./linear_forms.ts";
 
 export { columnSum, matmulNN, matmulNT, matmulTN } from "./linear_forms.ts";
@@ -36,7 +36,7 @@ export interface LinearOptions {
 /**
  * y = x W^T (+ bias) (+ scale (x A^T) B^T), with gradients for x, an f32 weight, bias, A and B.
  * @param x [M, K], f32
- * @param weight [N, K], f32, or bf16 for a frozen weight
+ * @param weight [N, K], f32, or bf16 or f16 for a frozen weight
  * @returns y [M, N]
  * @throws {TypeError} when a shape or an element type does not fit.
  */
@@ -105,10 +105,10 @@ function checkShapes(x: Tensor, weight: Tensor, { bias, lora, transposed }: Line
     `linear: x is ${x} but weight is ${weight}; expected weight [out, ${x.shape[1]}]`,
   );
   check(x.dtype === "f32", `linear: x is ${x}; expected f32`);
-  check(isFloat(weight), `linear: weight is ${weight}; expected f32 or bf16`);
+  check(isFloat(weight), `linear: weight is ${weight}; expected f32, bf16 or f16`);
   check(
     weight.dtype === "f32" || !weight.gradient,
-    `linear: weight is ${weight} with a gradient; bf16 weights are frozen, widen it to f32 to train`,
+    `linear: weight is ${weight} with a gradient; 16-bit weights are frozen, widen it to f32 to train`,
   );
   if (bias) {
     check(
@@ -144,7 +144,7 @@ function checkLora(weight: Tensor, { a, b }: Lora): void {
 }
 
 function isFloat(t: Tensor): boolean {
-  return t.dtype === "f32" || t.dtype === "bf16";
+  return t.dtype === "f32" || isHalf(t.dtype);
 }
 
 function check(condition: boolean, message: string): void {

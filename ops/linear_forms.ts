@@ -7,18 +7,15 @@
  */
 import type { Graph } from "../autograd/tape.ts";
 import { kernel } from "../gpu/kernel.ts";
-import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
+import { bytesPerElement, type HalfType, isHalf, type Tensor } from "../gpu/tensor.ts";
 import columnSumSource from "../kernels/column_sum.wgsl" with { type: "text" };
 import subgroupSource from "../kernels/linear_subgroup.wgsl" with { type: "text" };
 import tiledSource from "../kernels/linear_tiled.wgsl" with { type: "text" };
-import { gpuUnrolledKernel, unrolledKernel } from "./unroll.ts";
+import { gpuUnrolledKernel, type UnrolledKernel, unrolledKernel } from "./unroll.ts";
 import { chooseLinear, defaultTile, type LinearForm, tileFor } from "./linear_kernels.ts";
 
 const subgroupF32 = unrolledKernel("kernels/linear_subgroup.wgsl", subgroupSource);
-const subgroupBf16 = unrolledKernel(
-  "kernels/linear_subgroup.wgsl (bf16)",
-  bf16Twin(subgroupSource),
-);
+const subgroupHalf = { bf16: subgroupTwin("bf16"), f16: subgroupTwin("f16") };
 const tiled = gpuUnrolledKernel("kernels/linear_tiled.wgsl", tiledSource);
 const columnSumKernel = kernel("kernels/column_sum.wgsl", columnSumSource);
 
@@ -52,7 +49,7 @@ export interface ProductOptions {
 /**
  * y (+)= scale x W^T (+ bias) (+ z C).
  * @param x [M, K] f32
- * @param w [N, K] f32 or bf16
+ * @param w [N, K] f32, bf16 or f16
  * @param y [M, ldy] f32; N numbers a row from `column` are written, and up to 3 padding columns after them
  */
 export function matmulNT(g: Graph, x: Tensor, w: Tensor, y: Tensor, o: ProductOptions = {}): void {
@@ -68,7 +65,7 @@ export function matmulNT(g: Graph, x: Tensor, w: Tensor, y: Tensor, o: ProductOp
     return appendedApart(g, y, o, () => matmulNT(g, x, w, y, plain(o)));
   }
   for (const [begin, end] of rowRanges(g, w)) {
-    product(g, w.dtype === "bf16" ? "ntBf16" : "nt", {
+    product(g, isHalf(w.dtype) ? "ntHalf" : "nt", {
       a: x,
       b: w.rows(begin, end),
       y,
@@ -90,7 +87,7 @@ export function matmulNT(g: Graph, x: Tensor, w: Tensor, y: Tensor, o: ProductOp
 /**
  * d_x += d_y W (+ z C); overwrites with `accumulate: false`.
  * @param dy [M, ldy] f32; N numbers a row from `column` are read, padding columns up to a multiple of 4 must be zeros
- * @param w [N, K] f32 or bf16
+ * @param w [N, K] f32, bf16 or f16
  * @param dx [M, K] f32
  */
 export function matmulNN(
@@ -111,7 +108,7 @@ export function matmulNN(
     return appendedApart(g, dx, o, () => matmulNN(g, dy, w, dx, plain(o)));
   }
   for (const [begin, end] of rowRanges(g, w)) {
-    product(g, w.dtype === "bf16" ? "nnBf16" : "nn", {
+    product(g, isHalf(w.dtype) ? "nnHalf" : "nn", {
       a: dy,
       b: w.rows(begin, end),
       y: dx,
@@ -230,7 +227,7 @@ function product(g: Graph, form: LinearForm, p: Product): void {
 }
 
 function fitsSubgroup(form: LinearForm, p: Product): boolean {
-  const rowsOfK = form === "nt" || form === "ntBf16" ? [p.k] : [p.n];
+  const rowsOfK = form === "nt" || form === "ntHalf" ? [p.k] : [p.n];
   const sizes = [p.lda, p.ldb, p.y.shape[1], p.aOffset, p.yOffset, ...rowsOfK];
   return p.k > 0 && sizes.every((size) => size % 4 === 0);
 }
@@ -249,12 +246,12 @@ function runSubgroup(g: Graph, form: LinearForm, p: Product): void {
     GROUPS: tile.R / 8,
     QUADS: tile.C / 4,
     A_BY_K: form === "tn",
-    B_BY_K: form === "nn" || form === "nnBf16" || form === "tn",
+    B_BY_K: form === "nn" || form === "nnHalf" || form === "tn",
     C_BY_K: appended?.byRank ?? false,
     APPENDED: appended !== undefined,
     ACCUMULATE: p.accumulate,
   };
-  const made = (b.dtype === "bf16" ? subgroupBf16 : subgroupF32)(constants);
+  const made = (isHalf(b.dtype) ? subgroupHalf[b.dtype] : subgroupF32)(constants);
   const step = form === "tn" ? CHUNK_TOKENS : p.k;
   for (let k_begin = 0; k_begin < p.k; k_begin += step) {
     const params = {
@@ -277,7 +274,7 @@ function runSubgroup(g: Graph, form: LinearForm, p: Product): void {
 
 function runTiled(g: Graph, form: LinearForm, p: Product): void {
   const aByK = form === "tn";
-  const bByK = form !== "nt" && form !== "ntBf16";
+  const bByK = form !== "nt" && form !== "ntHalf";
   const ldy = p.y.shape[1];
   const tiles = [Math.ceil(p.n / 64), Math.ceil(p.m / 64)] as const;
   const parts = ldy === p.n && p.yOffset === 0 ? partsFor(p, tiles[0] * tiles[1]) : 1;
@@ -300,7 +297,9 @@ function runTiled(g: Graph, form: LinearForm, p: Product): void {
     has_bias: Number(p.bias !== undefined),
     accumulate: Number(parts === 1 && p.accumulate),
   };
-  const made = tiled(g.gpu, { BF16: p.b.dtype === "bf16", A_BY_K: aByK, B_BY_K: bByK });
+  const { dtype } = p.b;
+  const types = { BF16: dtype === "bf16", F16: dtype === "f16" };
+  const made = tiled(g.gpu, { ...types, A_BY_K: aByK, B_BY_K: bByK });
   const tensors = { a: p.a, b: p.b, bias: p.bias ?? p.a, y: out };
   g.run(made.kernel, tensors, params, [tiles[0], tiles[1], parts], made.constants);
   if (parts === 1) return;
@@ -351,15 +350,21 @@ function check(condition: boolean, message: string): void {
   if (!condition) throw new TypeError(message);
 }
 
-/** The text of `linear_subgroup.wgsl` for a b of bf16, widened exactly: a bf16 is the upper half of its float32. */
-function bf16Twin(source: string): string {
+/** `linear_subgroup.wgsl` for a b of 16 bits, widened exactly: a bf16 is the upper half of its float32. */
+function subgroupTwin(dtype: HalfType): UnrolledKernel {
+  const widened = {
+    bf16: "bitcast<vec4<f32>>" +
+      "(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u))",
+    f16: "vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y))",
+  };
+  const path = "kernels/linear_subgroup.wgsl";
   const lines = {
     "b: array<vec4<f32>>;": "b: array<vec2<u32>>;",
-    "{ return b[i]; }": "{ let w = b[i]; return bitcast<vec4<f32>>(" +
-      "vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u)); }",
+    "{ return b[i]; }": `{ let w = b[i]; return ${widened[dtype]}; }`,
   };
-  return Object.entries(lines).reduce((text, [line, twin]) => {
-    check(text.includes(line), `kernels/linear_subgroup.wgsl: '${line}' is missing`);
+  const text = Object.entries(lines).reduce((text, [line, twin]) => {
+    check(text.includes(line), `${path}: '${line}' is missing`);
     return text.replace(line, twin);
-  }, source);
+  }, subgroupSource);
+  return unrolledKernel(`${path} (${dtype})`, text);
 }

@@ -10,8 +10,8 @@ export interface Tile {
   readonly C: number;
 }
 
-/** The five products that have register tiles of their own; see {@link LinearKernels}. */
-export type LinearForm = "nt" | "ntBf16" | "nn" | "nnBf16" | "tn";
+/** The five products that have register tiles of their own; Half: of a weight of 16 bits. See {@link LinearKernels}. */
+export type LinearForm = "nt" | "ntHalf" | "nn" | "nnHalf" | "tn";
 
 /** The choice for a device; plain JSON, so that a caller may keep it on disk. */
 export interface LinearKernels {

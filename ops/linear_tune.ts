@@ -23,7 +23,7 @@ const CANDIDATES: readonly Tile[] = [
   { R: 32, C: 8 },
   { R: 64, C: 8 },
 ];
-const MEASURED: readonly LinearForm[] = ["nt", "ntBf16", "tn"];
+const MEASURED: readonly LinearForm[] = ["nt", "ntHalf", "tn"];
 const SIZE = [128, 384, 384] as const; // M, N, K of the measured product
 const ROUNDS = 6;
 const COMPILE_MS = 2500; // a driver that takes longer for one tile is not asked for a larger one
@@ -54,10 +54,10 @@ export async function tuneLinear(
     setLinearKernels(gpu, before);
     throw error;
   }
-  // NN runs the same body as NT with other addresses: measured apart, it chooses the same within the noise.
+  // NN runs the same body as NT with other addresses, f16 as bf16: measured apart, they choose the same within the noise.
   const choice: LinearKernels = {
     form: "subgroup",
-    tiles: { ...tiles, nn: tiles.nt, nnBf16: tiles.ntBf16 },
+    tiles: { ...tiles, nn: tiles.nt, nnHalf: tiles.ntHalf },
   };
   setLinearKernels(gpu, choice);
   return choice;
@@ -96,7 +96,7 @@ async function measure(
   setLinearKernels(gpu, { form: "subgroup", tiles: { [form]: tile } });
   const x = scope.zeros([m, k]);
   const y = scope.zeros([m, n]);
-  const w = scope.zeros([n, k], form === "ntBf16" ? "bf16" : "f32");
+  const w = scope.zeros([n, k], form === "ntHalf" ? "bf16" : "f32");
   await gpu.finish();
   const start = now();
   if (form === "tn") matmulTN(g, y, x, w);

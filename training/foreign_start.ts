@@ -24,7 +24,7 @@ export async function loadStart(path: string): Promise<NamedCheckpoint> {
 }
 
 /**
- * Loads a PyTorch file to test it; the files of configs/ say what its tensors are of.
+ * Loads a PyTorch file to test or export it; the files of configs/ say what its tensors are of.
  * @throws {RangeError} when no model is named, or the file is of another backbone or scale.
  */
 export async function configureForeignTest(
@@ -33,7 +33,7 @@ export async function configureForeignTest(
 ): Promise<NamedCheckpoint & Resolved> {
   if (model === undefined) {
     throw new RangeError(
-      `'${path}' is a file of PyTorch, which does not say how it is tested: ` +
+      `'${path}' is a file of PyTorch, which does not say how it was trained: ` +
         "add --model=colar and --dataset=gsm8k_aug",
     );
   }
@@ -104,13 +104,30 @@ export function checkScale({ path, checkpoint }: NamedCheckpoint, config: Config
 }
 
 /**
- * What became of each tensor of a foreign start, in lines.
+ * What became of each tensor of a foreign start, in lines, and that a PyTorch file lacks the row of [PAD].
  * @throws {RangeError} when an adapter does not fit the model module by module.
  */
 export function foreignReport(
+  start: NamedCheckpoint,
+  unshared: Unshared,
+  { backbone, tokenizer }: Pick<Method, "backbone" | "tokenizer">,
+): string[] {
+  const lines = tensorLines(start, unshared);
+  if (start.origin !== "torch" || backbone.config.vocab_size >= tokenizer.size) return lines;
+  return [
+    ...lines,
+    `Warning: ${start.path} holds no row for [PAD], and its run's was drawn by PyTorch: pad_row says how ` +
+    "this run makes one; answers differ where pad_in_answer lets [PAD] be drawn",
+  ];
+}
+
+/**
+ * What became of each tensor of a foreign start, in lines.
+ * @throws {RangeError} when an adapter does not fit the model module by module.
+ */
+export function tensorLines(
   { path, checkpoint, origin, notRead = [] }: NamedCheckpoint,
   { missing, unused }: Unshared,
-  { backbone, tokenizer }: Pick<Method, "backbone" | "tokenizer">,
 ): string[] {
   if (origin === undefined) return [];
   const [absent] = missing.filter((name) => name.startsWith("llm."));
@@ -119,17 +136,10 @@ export function foreignReport(
     throw new RangeError(`'${path}' ${what}; name an adapter of the same base model`);
   }
   const numUsed = checkpoint.tensors.size - unused.length;
-  const lines = [
+  return [
     `${path}: ${numUsed} of ${checkpoint.tensors.size + notRead.length} tensors are used`,
     ...(unused.length > 0 ? [`  in it, but not used: ${unused.join(", ")}`] : []),
     ...(notRead.length > 0 ? [`  no floats, so not read: ${notRead.join(", ")}`] : []),
     ...(missing.length > 0 ? [`  not in it, so new: ${missing.join(", ")}`] : []),
   ];
-  if (origin === "torch" && backbone.config.vocab_size < tokenizer.size) {
-    lines.push(
-      `Warning: ${path} holds no row for [PAD], and its run's was drawn by PyTorch: pad_row says how ` +
-        "this run makes one; answers differ where pad_in_answer lets [PAD] be drawn",
-    );
-  }
-  return lines;
 }

@@ -11,7 +11,7 @@ import { Gpt2, gpt2Tensors } from "../llm/gpt2.ts";
 import { KvCache } from "../llm/kv_cache.ts";
 import { Llama, llamaTensors } from "../llm/llama.ts";
 import { packRows } from "../llm/tokens.ts";
-import { Weights } from "../llm/weights.ts";
+import { type Precision, Weights } from "../llm/weights.ts";
 import { IGNORED, languageLoss } from "../models/language_loss.ts";
 import { trainBackbone } from "../models/trained.ts";
 import { logits } from "../ops/cross_entropy.ts";
@@ -32,8 +32,8 @@ export interface Rows {
 /** What is planned. */
 export interface PlanRequest extends Rows {
   readonly config: ModelConfig;
-  /** Whether the file keeps a tensor in bf16. */
-  readonly isBf16: (name: string) => boolean;
+  /** A tensor's type in the file, `BF16`; undefined when there is none of that name. */
+  readonly storedAs: (name: string) => string | undefined;
   /** The device that is planned for. */
   readonly device: Pick<Gpu, "limits" | "info" | "isSoftware">;
 }
@@ -60,7 +60,7 @@ export interface MemoryPlan {
  */
 export function planMemory(request: PlanRequest): MemoryPlan {
   const buffers: number[] = [];
-  const measure = (precision: "stored" | "f32", work: (backbone: Backbone) => void) => {
+  const measure = (precision: Precision, work: (backbone: Backbone) => void) => {
     const { gpu, largestBuffer } = planningDevice(request.device);
     const backbone = reserved(gpu, request, precision);
     work(backbone);
@@ -85,13 +85,12 @@ export function planMemory(request: PlanRequest): MemoryPlan {
 
 function reserved(
   gpu: Gpu,
-  { config, isBf16 }: PlanRequest,
-  precision: "stored" | "f32",
+  { config, storedAs }: PlanRequest,
+  precision: Precision,
 ): Backbone {
-  const keeps = (name: string) => precision === "stored" && isBf16(name);
   return config.model_type === "gpt2"
-    ? new Gpt2(config, Weights.reserve(gpu, gpt2Tensors(config), keeps))
-    : new Llama(config, Weights.reserve(gpu, llamaTensors(config), keeps));
+    ? new Gpt2(config, Weights.reserve(gpu, gpt2Tensors(config), storedAs, precision))
+    : new Llama(config, Weights.reserve(gpu, llamaTensors(config), storedAs, precision));
 }
 
 /** One step of training over rows whose every token is supervised. */

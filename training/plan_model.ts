@@ -1,9 +1,14 @@
-/** The doctor's plan of memory for a model that is not loaded yet. */
+/** The doctor's plan of memory for a model that is not loaded yet, and not fetched either where it is one of the Hub. */
+import { join } from "node:path";
 import type { Gpu } from "../gpu/device.ts";
 import { availableMemory } from "../io/device_memory.ts";
-import { openWeights, readModelConfig } from "../io/load_model.ts";
+import type { HubOptions } from "../io/hub.ts";
+import { parseHubId } from "../io/hub_cache.ts";
+import { hubOutline, type ModelOutline } from "../io/hub_headers.ts";
+import { readModelConfig } from "../io/load_model.ts";
 import type { PlanFacts } from "../io/plan_report.ts";
-import { findModel } from "./build.ts";
+import { openCheckpoint } from "../io/safetensors.ts";
+import { findFolder, findModel } from "./build.ts";
 import { planMemory } from "./memory_plan.ts";
 
 /** What a command line asks for. */
@@ -20,23 +25,24 @@ const R = 128; // the published adapter's rank
 
 /**
  * Plans training and generation of a model.
- * @throws {RangeError} for a model that is not there, or a number that is none.
+ * @param hub how the Hub is asked
+ * @throws {RangeError} for a model that is not there, or a number that is none; else as `hubOutline` does.
  */
 export async function planModel(
   device: Pick<Gpu, "limits" | "info" | "isSoftware">,
   { model_id, workspace, ...asked }: ModelPlanRequest,
+  hub: HubOptions = {},
 ): Promise<PlanFacts> {
   const [batchSize, length] = [
     countOf("batch_size", asked.batchSize ?? "8"),
     countOf("length", asked.length ?? "256"),
   ];
-  const folder = await findModel(model_id, workspace);
+  const { folder, tensors } = await outlineOf(model_id, workspace, hub);
   const config = await readModelConfig(folder);
-  using weights = await openWeights(folder);
-  const isBf16 = (name: string) =>
-    (weights.info(name) ?? weights.info(`transformer.${name}`))?.dtype === "BF16";
+  const storedAs = (name: string) =>
+    (tensors.get(name) ?? tensors.get(`transformer.${name}`))?.dtype;
   const rows = { batchSize, length, r: R };
-  const plan = planMemory({ config, isBf16, device, ...rows });
+  const plan = planMemory({ config, storedAs, device, ...rows });
   const bytes = {
     "weights": plan.weights,
     [`training, LoRA of rank ${R}`]: plan.lora,
@@ -49,6 +55,16 @@ export async function planModel(
   const { maxBufferSize } = device.limits;
   const available = availableMemory(device);
   return { model: model_id, ...rows, bytes, largestBuffer, maxBufferSize, available };
+}
+
+/** What a model's folder holds, or what the Hub says of a model that is in none. */
+async function outlineOf(id: string, workspace: string, hub: HubOptions): Promise<ModelOutline> {
+  const repo = parseHubId(id, "model");
+  const isHere = await findFolder(id, join(workspace, "models", "llms", id));
+  if (repo && !isHere) return await hubOutline(repo, hub);
+  const folder = await findModel(id, workspace);
+  using weights = await openCheckpoint(folder);
+  return { folder, tensors: weights.tensors };
 }
 
 function countOf(name: string, text: string): number {

@@ -8,6 +8,7 @@ import {
   restoreConfig,
   type Setting,
 } from "../io/config.ts";
+import { targetArguments } from "../io/config_model.ts";
 import { Report } from "../io/report.ts";
 import { describeEnvironment, noLog, openRunLog } from "../io/run_log.ts";
 import { isFile } from "../io/published_checkpoint.ts";
@@ -67,7 +68,11 @@ export async function configureTest(request: TestRequest): Promise<ConfiguredTes
     throw new RangeError(`--model is for a file of PyTorch; '${path}' says itself what it is`);
   }
   const checkpoint = await loadCheckpoint(path, { optimizer: false });
-  const { config: saved } = await restoreConfig(checkpoint.config, [], path);
+  const { config: saved } = await restoreConfig(
+    checkpoint.config,
+    targetArguments(overrides),
+    path,
+  );
   const data = dataset === undefined ? [] : await dataArguments(dataset);
   const resolved = await restoreConfig(checkpoint.config, [...data, ...overrides], path);
   return { path, checkpoint, ...resolved, initialSeed: saved.seed };

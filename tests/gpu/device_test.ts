@@ -7,6 +7,7 @@ import { Gpu } from "../../gpu/device.ts";
 import { kernel } from "../../gpu/kernel.ts";
 import type { Scope } from "../../gpu/pool.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
+import { float16ToFloat32 } from "../../io/float16.ts";
 import { gpuTest } from "../check_op.ts";
 import { normals } from "../random.ts";
 
@@ -371,6 +372,38 @@ gpuTest("bf16: travels as its 16-bit words at odd sizes, and kernels can widen i
     message: "read: [2] bf16 is not f32; use readback",
   });
 });
+
+gpuTest(
+  "f16: every number travels as it is, and unpack2x16float widens it exactly",
+  async (gpu) => {
+    using scope = gpu.scope();
+    const widen = kernel(
+      "kernels/widen.wgsl",
+      `@group(0) @binding(0) var<storage, read> x: array<u32>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec2<f32>>;
+@compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+  out[id.x] = unpack2x16float(x[id.x]);
+}`,
+    );
+    // All 65,536 codes: subnormals, which WGSL lets a device take as zeros, both zeros, infinities, NaN.
+    const words = Uint16Array.from({ length: 65536 }, (_, code) => code);
+    const x = scope.upload(new Float16Array(words.buffer));
+    assert.equal(x.dtype, "f16");
+    const back = await gpu.readback(x).data() as Float16Array<ArrayBuffer>;
+    assert.deepEqual(new Uint16Array(back.buffer), words);
+    const out = scope.zeros([65536]);
+    gpu.run(widen, { x, out }, {}, 512);
+    assert.deepEqual(await gpu.read(out), float16ToFloat32(words));
+    for (const size of [1, 7, 257]) {
+      const odd = Float16Array.from({ length: size }, (_, i) => i / 8 - 3);
+      assert.deepEqual(await gpu.readback(scope.upload(odd)).data(), odd);
+    }
+    await assert.rejects(gpu.read(scope.zeros([2], "f16")), {
+      name: "TypeError",
+      message: "read: [2] f16 is not f32; use readback",
+    });
+  },
+);
 
 gpuTest("types: u32 and i32 come back as they went", async (gpu) => {
   using scope = gpu.scope();

@@ -161,6 +161,7 @@ Deno.test("scope: types of uploads follow the array; the sizes must agree", () =
   assert.equal(type(new Uint32Array(1)), "u32");
   assert.equal(type(new Int32Array(1)), "i32");
   assert.equal(type(new Uint16Array(1)), "bf16");
+  assert.equal(type(new Float16Array(1)), "f16");
   assert.throws(() => scope.upload(new Float32Array(5), [2, 3], "x"), {
     name: "TypeError",
     message: "upload: 5 numbers do not fill x[2, 3]",

@@ -14,9 +14,10 @@ Deno.test("tensor: sizes and bytes", () => {
   assert.equal(sizeOf([2, 3, 5]), 30);
   assert.equal(sizeOf([]), 1);
   assert.equal(sizeOf([4, 0, 7]), 0);
-  assert.equal(bytesPerElement("bf16"), 2);
+  assert.deepEqual([bytesPerElement("bf16"), bytesPerElement("f16")], [2, 2]);
   assert.equal(tensor([3, 5]).byteLength, 60);
   assert.equal(tensor([3, 5], "bf16").byteLength, 30);
+  assert.equal(tensor([3, 5], "f16").byteLength, 30);
   for (const shape of [[-1, 2], [1.5], [NaN], [2 ** 60]]) {
     assert.throws(() => sizeOf(shape), {
       name: "RangeError",
@@ -27,7 +28,7 @@ Deno.test("tensor: sizes and bytes", () => {
 
 Deno.test("tensor: prints as name, shape and type", () => {
   assert.equal(`${tensor([64, 128], "f32", "q_proj.weight")}`, "q_proj.weight[64, 128]");
-  assert.equal(`${tensor([3], "bf16")}`, "[3] bf16");
+  assert.equal(`${tensor([3], "bf16")} ${tensor([3], "f16")}`, "[3] bf16 [3] f16");
 });
 
 Deno.test("tensor: reshape keeps the numbers and a parameter's gradient", () => {
@@ -61,17 +62,19 @@ Deno.test("tensor: rows are views, of views too, without a gradient", () => {
   }
 });
 
-Deno.test("tensor: rows of bf16 never cut a 32-bit word in two", () => {
-  const odd = tensor([4, 3], "bf16");
-  assert.equal(odd.rows(2, 4).byteOffset, 12);
-  assert.deepEqual(odd.rows(0, 4).shape, [4, 3]);
-  for (const [begin, end] of [[0, 1], [1, 2], [1, 4]]) {
-    assert.throws(() => odd.rows(begin, end), {
-      name: "RangeError",
-      message: `rows ${begin} to ${end} of [4, 3] bf16 cut a 32-bit word in two`,
-    });
+Deno.test("tensor: rows of 16 bits never cut a 32-bit word in two", () => {
+  for (const dtype of ["bf16", "f16"] as const) {
+    const odd = tensor([4, 3], dtype);
+    assert.equal(odd.rows(2, 4).byteOffset, 12);
+    assert.deepEqual(odd.rows(0, 4).shape, [4, 3]);
+    for (const [begin, end] of [[0, 1], [1, 2], [1, 4]]) {
+      assert.throws(() => odd.rows(begin, end), {
+        name: "RangeError",
+        message: `rows ${begin} to ${end} of [4, 3] ${dtype} cut a 32-bit word in two`,
+      });
+    }
+    assert.equal(tensor([4, 2], dtype).rows(1, 2).byteOffset, 4);
   }
-  assert.equal(tensor([4, 2], "bf16").rows(1, 2).byteOffset, 4);
 });
 
 gpuTest(

@@ -86,7 +86,22 @@ Deno.test("hub cache: paths that lead elsewhere are refused", () => {
   ) {
     assert.throws(() => checkPath(path, "model o/n@main"), {
       name: "SyntaxError",
-      message: `model o/n@main has a file '${path}', whose name is unsafe; nothing is fetched`,
+      message: `model o/n@main has a file '${path.replace("\0", "?")}', whose name is unsafe; ` +
+        "nothing is fetched",
     });
+  }
+});
+
+Deno.test("hub cache: no link is made under a name that leads elsewhere", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const cache = new RepoCache(join(folder, "hub"), parseHubId("o/n", "model")!);
+    const commit = "1".repeat(40);
+    for (const path of ["../../../../escape", join(folder, "escape"), "a\\b", "a:b"]) {
+      await assert.rejects(cache.link(commit, path, "e"), { name: "SyntaxError" });
+    }
+    assert.deepEqual([...Deno.readDirSync(folder)], []);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 });

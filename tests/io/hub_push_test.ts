@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { loadCheckpoint, saveCheckpoint } from "../../io/checkpoint.ts";
-import { type Config, resolveConfig } from "../../io/config.ts";
+import { type Config, resolveConfig, restoreConfig } from "../../io/config.ts";
 import { hubSnapshot, namedFiles } from "../../io/hub.ts";
 import { parseHubId } from "../../io/hub_cache.ts";
 import { pushCheckpoint } from "../../io/hub_push.ts";
@@ -13,9 +13,9 @@ const TENSOR = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) };
 const TOKEN = { HF_TOKEN: "writer" };
 
 /** A run's folder with a checkpoint, whose model is a folder of this machine. */
-async function saveRun(parent: string): Promise<{ path: string; config: Config }> {
+async function saveRun(parent: string, model = "cot"): Promise<{ path: string; config: Config }> {
   const { config } = await resolveConfig({
-    model: "cot",
+    model,
     overrides: ["lr=0.002", "model_id=/secret/place/my-model"],
   });
   const run = join(parent, "logs/run");
@@ -31,7 +31,7 @@ async function saveRun(parent: string): Promise<{ path: string; config: Config }
       epoch: 1,
       step: 7,
       position: { private: "rows" },
-      names: { model: "cot", dataset: "arith", trainer: "default" },
+      names: { model, dataset: "arith", trainer: "default" },
     },
     config,
     monitor: 0.5,
@@ -118,6 +118,62 @@ hubTest("push: what was uploaded is a checkpoint again", async (hub, cache) => {
   assert.deepEqual({ ...model_kwargs, model_id: "" }, {
     ...config.model.model_kwargs,
     model_id: "",
+  });
+});
+
+hubTest("push: a method of one's own by the name of its file alone", async (hub, cache) => {
+  const own = join(import.meta.dirname!, "../models/own");
+  const file = join(own, "pause.ts");
+  const { path, config } = await saveRun(cache, join(own, "pause.yaml"));
+  assert.equal(config.model.target as string, file);
+  await pushCheckpoint({ path, repo: "me/tiny" }, hub.options(cache, TOKEN));
+  const files = committed(hub);
+  assert.deepEqual(Object.keys(files).sort(), [
+    ...["README.md", "config.yaml", "model.safetensors", "state.json"],
+  ]);
+  for (const [name, text] of Object.entries(files)) {
+    for (const secret of [own, "tests/models", "/secret"]) {
+      assert.ok(!text.includes(secret), `${secret} in ${name}: ${text}`);
+    }
+  }
+  assert.match(files["config.yaml"], /\n {2}target: pause\.ts\n/);
+  const card = files["README.md"];
+  assert.match(card, /\n\.\/denow task test --ckpt=tiny model\.target=FILE\n/);
+  assert.match(card, /\nThe method is its author's own: its file, `pause\.ts`, is not included\. /);
+  assert.match(card, /\n {2}--model=pause\.yaml \\\n/);
+
+  const choice = namedFiles("model.safetensors", "state.json");
+  const { folder } = await hubSnapshot(parseHubId("me/tiny", "model")!, choice, hub.options(cache));
+  const { config: copy } = await loadCheckpoint(folder);
+  const yaml = files["config.yaml"];
+  const message =
+    `'${folder}' is of a method whose file, 'pause.ts', is not in the current folder or the project's; ` +
+    "run from the folder in which it was named, or add model.target=FILE (its code is run: read a " +
+    "stranger's first)";
+  for (const saved of [copy, yaml]) {
+    await assert.rejects(restoreConfig(saved, [], folder), { name: "RangeError", message });
+    for (const key of ["model.target", "target"]) {
+      const restored = await restoreConfig(saved, [`${key}=${file}`, "num_pauses=3"], folder);
+      const { model_kwargs, target } = restored.config.model;
+      assert.equal(target as string, file);
+      const expected = { ...config.model.model_kwargs, model_id: "my-model" };
+      assert.deepEqual(model_kwargs, {
+        ...expected,
+        pause_config: { num_pauses: 3, answer_weight: 1 },
+      });
+    }
+  }
+  await assert.rejects(restoreConfig(copy, ["model.target=no/where.ts"], folder), {
+    message: message.replace("pause.ts", "no/where.ts"),
+  });
+  // Code that lies in the copy is not run, whoever names it.
+  const brought = join(folder, "pause.ts");
+  await Deno.writeTextFile(brought, 'throw new Error("this ran");');
+  await assert.rejects(restoreConfig(copy, [`model.target=${brought}`], folder), {
+    name: "RangeError",
+    message:
+      `'${folder}' names '${brought}', a file that came with it, as model.target, and that is not ` +
+      "run; read the file, and move it out of the folder if you trust it",
   });
 });
 

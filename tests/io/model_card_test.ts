@@ -28,7 +28,8 @@ for (
 Deno.test("card: metadata, command, data, results and files", async () => {
   const commit = "c".repeat(40);
   const source = "source=openai/gsm8k";
-  const overrides = [source, `model_id=meta-llama/Llama-3.2-1B-Instruct@${commit}`, "do_lora=True"];
+  const model_id = `model_id=meta-llama/Llama-3.2-1B-Instruct@${commit}`;
+  const overrides = [source, model_id, "do_lora=True", "n_train=500"];
   const { config } = await resolveConfig({ ...NAMES, overrides });
   const score = { acc: 0.613, n_latent_forward: 11.2, interval: [0.557, 0.667] as const };
   const card = await modelCard({
@@ -57,7 +58,7 @@ Deno.test("card: metadata, command, data, results and files", async () => {
     "```sh\n./denow task train \\\n  --model=colar \\\n  --dataset=arith \\\n  --load_ckpt_path=CHECKPOINT \\\n",
     `  model.model_kwargs.model_id=meta-llama/Llama-3.2-1B-Instruct@${commit} \\\n`,
     "  --do_test\n```",
-    "- `n_train`: 32000\n",
+    "- `n_train`: 500\n",
     "| colar, speed 2 | 61.3 % (55.7 to 66.7) | 11.2 | 61.3 % (55.7 to 66.7) | 11.2 |\n",
     "| b | 61.3 % (55.7 to 66.7) | 11.2 | | |\n",
     "- seed: 0\n- Deno 2.9.6 on linux x86_64\n- A GPU\n",

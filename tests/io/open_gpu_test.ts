@@ -50,7 +50,7 @@ Deno.test("--kernels: the choices", () => {
   assert.deepEqual(parseKernels("subgroup"), { form: "subgroup", tiles: {} });
   const { form, tiles } = parseKernels("subgroup:16x4")!;
   assert.equal(form, "subgroup");
-  assert.deepEqual(tiles.ntBf16, { R: 16, C: 4 });
+  assert.deepEqual(tiles.ntHalf, { R: 16, C: 4 });
   assert.deepEqual(tiles.tn, { R: 32, C: 4 });
 });
 
@@ -74,7 +74,7 @@ deviceTest("--kernels: a form is set, a tile that no kernel has is refused", asy
   using small = await openGpu({ kernels: "subgroup:16x4" });
   assert.equal(
     describeKernels(small),
-    "subgroup: nt 16x4, ntBf16 16x4, nn 16x4, nnBf16 16x4, tn 32x4",
+    "subgroup: nt 16x4, ntHalf 16x4, nn 16x4, nnHalf 16x4, tn 32x4",
   );
   await assert.rejects(openGpu({ kernels: "subgroup:7x8" }), {
     name: "RangeError",

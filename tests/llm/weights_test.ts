@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type TensorSpec, transpose, Weights, type WeightSource } from "../../llm/weights.ts";
+import { isHalf } from "../../gpu/tensor.ts";
 import { gpuTest } from "../check_op.ts";
 
 const specs: TensorSpec[] = [
@@ -19,7 +20,12 @@ function source(
       Promise.resolve(
         Float32Array.from({ length: tensors[name].shape.reduce((a, b) => a * b) }, (_, i) => i),
       ),
-    readBf16: () => Promise.resolve(Uint16Array.of(0x3f80, 0x4000, 0x4040, 0, 0, 0xbf80)),
+    readHalf: (name) =>
+      Promise.resolve(
+        tensors[name].dtype === "F16"
+          ? Float16Array.of(1, 2, 3, 0, 2 ** -24, -1)
+          : Uint16Array.of(0x3f80, 0x4000, 0x4040, 0, 0, 0xbf80),
+      ),
   };
 }
 
@@ -36,13 +42,56 @@ gpuTest(
   },
 );
 
-gpuTest("Weights.load() keeps bf16 matrices as stored, or widens them to train", async (gpu) => {
-  const bf16 = { ...complete, "table.weight": { shape: [2, 3], dtype: "BF16" } };
-  using stored = await Weights.load(gpu, specs, source(bf16));
-  assert.equal(stored.get("table.weight").dtype, "bf16");
-  assert.throws(() => stored.train(), /table\.weight\[2, 3\] bf16 is kept in bf16: load with pre/);
-  using wide = await Weights.load(gpu, specs, source(bf16), { precision: "f32" });
-  assert.equal(wide.get("table.weight").dtype, "f32");
+const allOf = (dtype: string) =>
+  Object.fromEntries(Object.entries(complete).map(([name, info]) => [name, { ...info, dtype }]));
+
+gpuTest("Weights.load() keeps matrices of 16 bits, transposed or not, as stored", async (gpu) => {
+  const numbers = {
+    BF16: [[0x3f80, 0x4000, 0x4040, 0, 0, 0xbf80], [0x3f80, 0, 0x4000, 0, 0x4040, 0xbf80]],
+    F16: [[1, 2, 3, 0, 2 ** -24, -1], [1, 0, 2, 2 ** -24, 3, -1]],
+  };
+  for (const [type, [plain, turned]] of Object.entries(numbers)) {
+    const file = source(allOf(type));
+    let bytes: readonly number[] = [];
+    const beforeUpload = (byteLengths: readonly number[]) => {
+      bytes = byteLengths;
+      return Promise.resolve();
+    };
+    using weights = await Weights.load(gpu, specs, file, { beforeUpload });
+    const dtype = type.toLowerCase();
+    const [table, proj, norm] = weights.entries.values();
+    assert.deepEqual([table.dtype, proj.dtype, norm.dtype], [dtype, dtype, "f32"]);
+    assert.deepEqual(proj.shape, [3, 2]);
+    assert.deepEqual([...await gpu.readback(table).data()], plain);
+    assert.deepEqual([...await gpu.readback(proj).data()], turned);
+    for (const name of ["table.weight", "proj.weight"]) {
+      assert.deepEqual([...await weights.readStored(name)], plain);
+      assert.deepEqual(weights.fileShape(name), [2, 3]);
+      await assert.rejects(weights.read(name), /is not f32; use readback/);
+    }
+    assert.deepEqual(bytes, [12, 12, 12]);
+    using reserved = Weights.reserve(gpu, specs, () => type);
+    using wide = Weights.reserve(gpu, specs, () => type, "f32");
+    assert.deepEqual([weights.byteLength, reserved.byteLength, wide.byteLength], [36, 36, 60]);
+    for (const [name, tensor] of reserved.entries) {
+      assert.deepEqual(tensor.shape, weights.get(name).shape);
+      assert.equal(tensor.dtype, weights.get(name).dtype);
+    }
+  }
+});
+
+gpuTest("Weights.load() widens to train; what has 16 bits is not trained", async (gpu) => {
+  for (const type of ["BF16", "F16"]) {
+    const dtype = type.toLowerCase();
+    using stored = await Weights.load(gpu, specs, source(allOf(type)));
+    assert.throws(() => stored.train(), {
+      name: "TypeError",
+      message:
+        `table.weight[2, 3] ${dtype} is kept in ${dtype}: load with precision f32 to train it`,
+    });
+  }
+  using wide = await Weights.load(gpu, specs, source(allOf("F16")), { precision: "f32" });
+  assert.ok([...wide.entries.values()].every((tensor) => !isHalf(tensor.dtype)));
   assert.equal(wide.train(["norm.weight"]).length, 1);
   assert.deepEqual([...await wide.read("norm.weight", "gradient")], [0, 0, 0]);
   await assert.rejects(wide.read("table.weight", "gradient"), /has no gradient: it is not trained/);
@@ -83,6 +132,21 @@ for (const [what, tensors, message] of REFUSED) {
   });
 }
 
+gpuTest("Weights.replace() knows a Conv1D weight's shape in the file", async (gpu) => {
+  using weights = await Weights.load(gpu, specs, source(allOf("BF16")));
+  weights.replace("proj.weight", Float32Array.of(1, 2, 3, 4, 5, 6), [3, 2]);
+  assert.deepEqual(weights.get("proj.weight").shape, [3, 2]);
+  assert.deepEqual(weights.fileShape("proj.weight"), [2, 3]);
+  assert.deepEqual([...await weights.read("proj.weight")], [1, 3, 5, 2, 4, 6]);
+});
+
 Deno.test("transpose() turns rows into columns", () => {
   assert.deepEqual([...transpose(Float32Array.of(1, 2, 3, 4, 5, 6), 2, 3)], [1, 4, 2, 5, 3, 6]);
+  const words = Uint16Array.of(0x7c01, 1, 0xffff, 0x8000, 0x7e00, 0xfc00); // with signalling NaN
+  const turned = transpose(new Float16Array(words.buffer), 2, 3);
+  assert.deepEqual(
+    [...new Uint16Array(turned.buffer as ArrayBuffer)],
+    [0x7c01, 0x8000, 1, 0x7e00, 0xffff, 0xfc00],
+  );
+  assert.deepEqual([...transpose(words.subarray(2), 2, 2)], [0xffff, 0x7e00, 0x8000, 0xfc00]);
 });

@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { readCheckpoint } from "../../io/checkpoint.ts";
 import { resolveConfig } from "../../io/config.ts";
+import { pushCheckpoint } from "../../io/hub_push.ts";
 import { main } from "../../main.ts";
 import { gpuTest } from "../check_op.ts";
 import { message } from "../io/config_cases.ts";
+import { withHub } from "../io/hub_server.ts";
 import { captured, inWorkspace, QUICK } from "../training/tiny_model.ts";
 
 const OWN = join(import.meta.dirname!, "own");
@@ -46,8 +48,40 @@ gpuTest("a method of one's own trains, is tested, saved, and resumed", async (gp
     const test = await run("test", `--ckpt=${last}`, "num_pauses=4", "--no_log", "test_times=1");
     assert.deepEqual([test.result, test.errors], [0, ""]);
     assert.match(test.out, /\npause, speed auto +[\d.]+ % \(.*\) +4\.0 /);
+    const copy = join(workspace, "copy");
+    if (!await published(last, copy)) return;
+    const again = ["test", `--ckpt=${copy}`, `model_id=${model}`, "--no_log", "test_times=1"];
+    const without = await run(...again);
+    assert.equal(without.result, 2);
+    assert.match(
+      without.errors,
+      /^'.*copy' is of a method whose file, 'pause\.ts', .* or add model\.target=FILE/,
+    );
+    const named = await run(...again, `model.target=${join(OWN, "pause.ts")}`);
+    assert.deepEqual([named.result, named.errors], [0, ""]);
+    assert.match(named.out, /\npause, speed auto +[\d.]+ % \(.*\) +2\.0 /);
   });
 });
+
+/**
+ * Publishes a checkpoint, and copies what others get of it.
+ * @returns whether a server may listen here
+ */
+async function published(path: string, copy: string): Promise<boolean> {
+  const net = await Deno.permissions.query({ name: "net", host: "127.0.0.1" });
+  if (net.state !== "granted") {
+    console.log("skipped, needs --allow-net=127.0.0.1: its publication");
+    return false;
+  }
+  await withHub(async (hub, cache) => {
+    await pushCheckpoint({ path, repo: "me/pause" }, hub.options(cache, { HF_TOKEN: "writer" }));
+    await Deno.mkdir(copy);
+    for (const [name, bytes] of hub.repos.get("models/me/pause")!.files) {
+      await Deno.writeFile(join(copy, name), bytes);
+    }
+  });
+  return true;
+}
 
 Deno.test("a method of one's own: its keys are checked as all others", async () => {
   const mistakes: [string, string][] = [

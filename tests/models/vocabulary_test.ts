@@ -39,7 +39,7 @@ gpuTest("addPadRow(): given rows for an untied head, too", async (gpu) => {
   assert.deepEqual((await gpu.read(model.head)).subarray(600 * 32), headRow);
 });
 
-gpuTest("addPadRow(): the mean of the other rows, of f32 and of bf16", async (gpu) => {
+gpuTest("addPadRow(): the mean of the other rows, of f32, bf16 and f16", async (gpu) => {
   const tokenizer = await methodsTokenizer();
   const model = await tinyBackbone(gpu);
   const before = await numbers(gpu, model);
@@ -51,10 +51,14 @@ gpuTest("addPadRow(): the mean of the other rows, of f32 and of bf16", async (gp
   }
   const coarse = await tinyBackbone(gpu);
   const words = Uint16Array.from({ length: 600 * 32 }, (_, i) => i < 300 * 32 ? 0x3f80 : 0xc040);
-  coarse.weights.replace(coarse.embeddings.name, words, [600, 32]);
-  await addPadRow(coarse, tokenizer, 0, "mean");
-  const after = await gpu.readback(coarse.embeddings).data() as Uint16Array;
-  assert.deepEqual(after.subarray(600 * 32), new Uint16Array(32).fill(0xbf80)); // of 1 and -3
+  const halves = Float16Array.from({ length: 600 * 32 }, (_, i) => i < 300 * 32 ? 1 : -3);
+  const means = [new Uint16Array(32).fill(0xbf80), new Float16Array(32).fill(-1)];
+  for (const [i, data] of [words, halves].entries()) {
+    coarse.weights.replace(coarse.embeddings.name, data, [600, 32]);
+    await addPadRow(coarse, tokenizer, 0, "mean");
+    const after = await gpu.readback(coarse.embeddings).data();
+    assert.deepEqual(after.subarray(600 * 32), means[i]);
+  }
 });
 
 gpuTest("addPadRow(): a bf16 table stays bf16", async (gpu) => {
@@ -67,6 +71,25 @@ gpuTest("addPadRow(): a bf16 table stays bf16", async (gpu) => {
   assert.equal(after[600 * 32 - 1], 0x3f80);
   assert.equal(after[600 * 32], 0x3f80); // a tie goes to the even neighbour
 });
+
+gpuTest(
+  "addPadRow(): an f16 table stays f16, and an untied head of another type its own",
+  async (gpu) => {
+    const tokenizer = await methodsTokenizer();
+    const model = await tinyBackbone(gpu, "llama", { tie_word_embeddings: false });
+    const words = Uint16Array.from({ length: 600 * 32 }, (_, i) => i); // subnormals among them
+    model.weights.replace(model.embeddings.name, new Float16Array(words.buffer), [600, 32]);
+    const row = new Float32Array(32).fill(1 + 2 ** -11); // between two numbers of f16
+    row[1] = 3 * 2 ** -25; // between two of its subnormals
+    await addPadRow(model, tokenizer, 0, { row, headRow: row });
+    assert.deepEqual([model.embeddings.dtype, model.head.dtype], ["f16", "f32"]);
+    const after = await gpu.readback(model.embeddings).data() as Float16Array<ArrayBuffer>;
+    const bits = new Uint16Array(after.buffer);
+    assert.deepEqual(bits.subarray(0, 600 * 32), words);
+    assert.deepEqual([...bits.subarray(600 * 32, 600 * 32 + 3)], [0x3c00, 2, 0x3c00]); // to even
+    assert.deepEqual((await gpu.read(model.head)).subarray(600 * 32), row);
+  },
+);
 
 gpuTest(
   "addPadRow(): a table with spare rows is cut, and [PAD] takes the row it finds",

@@ -4,6 +4,7 @@ import { kernel } from "../../gpu/kernel.ts";
 import forwardSource from "../../kernels/cross_entropy_forward.wgsl" with { type: "text" };
 import { crossEntropy, logits, logProbs } from "../../ops/cross_entropy.ts";
 import { assertClose, checkOp, gpuTest } from "../check_op.ts";
+import { narrowed } from "../narrowed.ts";
 import { normals, uniforms } from "../random.ts";
 import { logProbs as reference } from "../reference/cross_entropy.ts";
 import { rowMean } from "../reference/row_mean.ts";
@@ -61,31 +62,30 @@ gpuTest("crossEntropy with row weights, a frozen head, and frozen rows", async (
   });
 });
 
-gpuTest("a bf16 head, with and without its transposed copy", async (gpu) => {
-  const [count, dim, vocab] = [9, 8, 30];
-  const labels = labelsOf(count, vocab);
-  const words = Uint16Array.from(
-    new Uint32Array(normals(5, vocab * dim).buffer),
-    (bits) => bits >>> 16,
-  );
-  const values = new Float32Array(Uint32Array.from(words, (word) => word << 16).buffer);
-  const turned = new Uint16Array(dim * 32);
-  for (let v = 0; v < vocab; v++) {
-    for (let d = 0; d < dim; d++) turned[d * 32 + v] = words[v * dim + d];
-  }
-  for (const withCopy of [false, true]) {
-    await checkOp(gpu, {
-      inputs: { hidden: { shape: [count, dim] } },
-      op: (g, { hidden }) => {
-        const weight = g.scope.upload(words, [vocab, dim]);
-        const transposed = withCopy ? g.scope.upload(turned, [dim, 32]) : undefined;
-        return crossEntropy(g, hidden, weight, labels, { transposed });
-      },
-      reference: ({ hidden }) =>
-        rowMean(reference(hidden, Float64Array.from(values), labels).map((p) => -p)),
-    });
-  }
-});
+for (const type of ["bf16", "f16"] as const) {
+  gpuTest(`a head of ${type}, with and without its transposed copy`, async (gpu) => {
+    const [count, dim, vocab] = [9, 8, 30];
+    const labels = labelsOf(count, vocab);
+    const { data: words, values } = narrowed(normals(5, vocab * dim), type);
+    const turned = type === "f16" ? new Float16Array(dim * 32) : new Uint16Array(dim * 32);
+    for (let v = 0; v < vocab; v++) {
+      for (let d = 0; d < dim; d++) turned[d * 32 + v] = words[v * dim + d];
+    }
+    for (const withCopy of [false, true]) {
+      await checkOp(gpu, {
+        inputs: { hidden: { shape: [count, dim] } },
+        op: (g, { hidden }) => {
+          const weight = g.scope.upload(words, [vocab, dim]);
+          assert.equal(weight.dtype, type);
+          const transposed = withCopy ? g.scope.upload(turned, [dim, 32]) : undefined;
+          return crossEntropy(g, hidden, weight, labels, { transposed });
+        },
+        reference: ({ hidden }) =>
+          rowMean(reference(hidden, Float64Array.from(values), labels).map((p) => -p)),
+      });
+    }
+  });
+}
 
 gpuTest("logits are hidden W^T, large ones stay finite", async (gpu) => {
   using scope = gpu.scope();

@@ -1,7 +1,8 @@
-/** The linear layer: values and gradients of both kernel forms, bf16, adapters, ranges, errors. */
+/** The linear layer: values and gradients of both kernel forms, 16-bit weights, adapters, ranges, errors. */
 import assert from "node:assert/strict";
 import process from "node:process";
 import { Graph } from "../../autograd/tape.ts";
+import { float16ToFloat32 } from "../../io/float16.ts";
 import type { Gpu } from "../../gpu/device.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import {
@@ -16,7 +17,9 @@ import {
   setLinearKernels,
   tuneLinear,
 } from "../../ops/linear.ts";
+import { transpose } from "../../llm/weights.ts";
 import { assertClose, checkOp, gpuTest, type Input } from "../check_op.ts";
+import { narrowed } from "../narrowed.ts";
 import { normals } from "../random.ts";
 import { linear as reference } from "../reference/linear.ts";
 
@@ -30,9 +33,9 @@ const FORMS: readonly LinearKernels[] = [
 function allTiles(R: number, C: number): LinearKernels["tiles"] {
   return {
     nt: { R, C },
-    ntBf16: { R, C },
+    ntHalf: { R, C },
     nn: { R, C },
-    nnBf16: { R, C },
+    nnHalf: { R, C },
     tn: { R: Math.max(32, R), C },
   };
 }
@@ -58,16 +61,8 @@ async function underForms(
   }
 }
 
-/** f32 numbers as bf16 words (truncated), and back: exact where the numbers came from `rounded`. */
-function toBf16(numbers: Float32Array): Uint16Array {
-  const words = new Uint32Array(numbers.buffer, numbers.byteOffset, numbers.length);
-  return Uint16Array.from(words, (w) => w >>> 16);
-}
-
-function rounded(numbers: Float32Array): Float32Array {
-  const words = Uint32Array.from(toBf16(numbers), (h) => h << 16);
-  return new Float32Array(words.buffer);
-}
+const TYPES = ["f32", "bf16", "f16"] as const;
+const HALF = ["bf16", "f16"] as const;
 
 interface Case {
   readonly m: number;
@@ -75,16 +70,17 @@ interface Case {
   readonly k: number;
   readonly bias?: boolean;
   readonly rank?: number;
-  readonly bf16?: boolean;
+  /** The weight's type. @default {"f32"} */
+  readonly dtype?: typeof TYPES[number];
   readonly transposed?: boolean;
   readonly samples?: number;
 }
 
 async function checkCase(gpu: Gpu, c: Case): Promise<void> {
-  const { m, n, k, rank = 0 } = c;
-  const frozen = c.bf16 || c.transposed;
+  const { m, n, k, rank = 0, dtype = "f32" } = c;
+  const frozen = dtype !== "f32" || c.transposed;
   const scale = 0.75;
-  const weight = rounded(normals(5, n * k));
+  const weight = narrowed(normals(5, n * k), dtype).values;
   const inputs: Record<string, Input> = { x: { shape: [m, k] } };
   if (!frozen) inputs.weight = { shape: [n, k], data: weight, parameter: true };
   if (c.bias) inputs.bias = { shape: [n], parameter: true };
@@ -96,8 +92,8 @@ async function checkCase(gpu: Gpu, c: Case): Promise<void> {
     inputs,
     samples: c.samples ?? 40,
     op: (g, t) => {
-      const upload = (data: Float32Array, shape: number[]) =>
-        g.scope.upload(c.bf16 ? toBf16(data) : data, shape);
+      const upload = (numbers: Float32Array, shape: number[]) =>
+        g.scope.upload(narrowed(numbers, dtype).data, shape);
       const options: LinearOptions = {
         bias: t.bias,
         lora: rank > 0 ? { a: t.a, b: t.b, scale } : undefined,
@@ -121,14 +117,6 @@ async function checkCase(gpu: Gpu, c: Case): Promise<void> {
   });
 }
 
-function transpose(w: Float32Array, rows: number, columns: number): Float32Array {
-  const out = new Float32Array(w.length);
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++) out[c * rows + r] = w[r * columns + c];
-  }
-  return out;
-}
-
 /** CPU time of this process: unlike the wall clock, not moved by what else runs on the machine. */
 function cpuMs(): number {
   const { user, system } = process.cpuUsage();
@@ -137,25 +125,49 @@ function cpuMs(): number {
 
 const BOTH = FORMS.slice(0, 2);
 
-gpuTest("linear: odd sizes, f32 and bf16", async (gpu) => {
-  await underForms(gpu, BOTH, async () => {
-    for (const bf16 of [false, true]) {
+for (const dtype of TYPES) {
+  gpuTest(`linear: odd sizes, ${dtype}`, async (gpu) => {
+    await underForms(gpu, BOTH, async () => {
+      const bias = dtype === "f32";
       for (const m of [1, 7]) {
         for (const n of [1, 7]) {
-          for (const k of [1, 7]) await checkCase(gpu, { m, n, k, bf16, bias: !bf16 });
+          for (const k of [1, 7]) await checkCase(gpu, { m, n, k, dtype, bias });
         }
       }
-      await checkCase(gpu, { m: 257, n: 7, k: 7, bf16, samples: 8 });
-      await checkCase(gpu, { m: 7, n: 257, k: 7, bf16, samples: 8 });
-      await checkCase(gpu, { m: 7, n: 7, k: 257, bf16, samples: 8 });
-    }
+      await checkCase(gpu, { m: 257, n: 7, k: 7, dtype, samples: 8 });
+      await checkCase(gpu, { m: 7, n: 257, k: 7, dtype, samples: 8 });
+      await checkCase(gpu, { m: 7, n: 7, k: 257, dtype, samples: 8 });
+    });
+  });
+}
+
+gpuTest("linear: every finite f16 is widened exactly, forward and backward", async (gpu) => {
+  const size = 256;
+  const words = Uint16Array.from(
+    { length: size * size },
+    (_, code) => (code & 0x7c00) === 0x7c00 ? 0 : code, // an infinity times 0 is NaN
+  );
+  const expected = float16ToFloat32(words).map((x) => x + 0); // a sum of zeros is +0
+  await underForms(gpu, BOTH, async () => {
+    using scope = gpu.scope();
+    const g = new Graph(gpu, scope);
+    const unit = Float32Array.from(
+      { length: size * size },
+      (_, i) => Number(i % size === Math.floor(i / size)),
+    );
+    const x = g.watch(scope.upload(unit, [size, size]));
+    const weight = scope.upload(new Float16Array(words.buffer), [size, size]);
+    const y = linear(g, x, weight);
+    assert.deepEqual(transpose(await gpu.read(y), size, size), expected);
+    g.backward([y, scope.upload(unit, [size, size])]);
+    assert.deepEqual(await gpu.read(g.grad(x)), expected);
   });
 });
 
 gpuTest("linear: every register tile", async (gpu) => {
   await underForms(gpu, FORMS, async () => {
     await checkCase(gpu, { m: 67, n: 68, k: 68, bias: true, rank: 4 });
-    await checkCase(gpu, { m: 67, n: 68, k: 72, bf16: true });
+    await checkCase(gpu, { m: 67, n: 68, k: 72, dtype: "bf16" });
   });
   // One case of the highest: some drivers take half a minute to compile it.
   await underForms(gpu, [{ form: "subgroup", tiles: allTiles(64, 4) }], async () => {
@@ -166,7 +178,9 @@ gpuTest("linear: every register tile", async (gpu) => {
 gpuTest("linear: sizes inside and beyond one tile, few rows", async (gpu) => {
   await underForms(gpu, BOTH, async () => {
     await checkCase(gpu, { m: 33, n: 132, k: 20, bias: true });
-    await checkCase(gpu, { m: 65, n: 36, k: 68, bf16: true, transposed: true, rank: 16 });
+    for (const dtype of HALF) {
+      await checkCase(gpu, { m: 65, n: 36, k: 68, dtype, transposed: true, rank: 16 });
+    }
     for (const m of [1, 8, 9, 17]) await checkCase(gpu, { m, n: 40, k: 36, bias: true, rank: 16 });
   });
 });
@@ -175,9 +189,11 @@ gpuTest("linear: adapters of rank 1, 4 and 16", async (gpu) => {
   await underForms(gpu, BOTH, async () => {
     for (const rank of [1, 4, 16]) {
       await checkCase(gpu, { m: 7, n: 5, k: 9, rank });
-      await checkCase(gpu, { m: 35, n: 44, k: 52, rank, bf16: true });
       await checkCase(gpu, { m: 35, n: 44, k: 52, rank, transposed: true, bias: true });
-      await checkCase(gpu, { m: 9, n: 3, k: 5, rank, bf16: true, transposed: true });
+      for (const dtype of HALF) {
+        await checkCase(gpu, { m: 35, n: 44, k: 52, rank, dtype });
+        await checkCase(gpu, { m: 9, n: 3, k: 5, rank, dtype, transposed: true });
+      }
     }
   });
 });
@@ -276,13 +292,13 @@ gpuTest("linear: a weight larger than one binding is walked in ranges of rows", 
       },
     });
     setLinearKernels(small, chooseLinear(gpu));
-    for (const bf16 of [false, true]) {
+    for (const dtype of TYPES) {
       using scope = gpu.scope();
       const g = new Graph(small, scope);
-      const data = rounded(normals(2, n * k * (bf16 ? 2 : 1)));
-      const inner = bf16 ? 2 * k : k;
-      const weight = scope.upload(bf16 ? toBf16(data) : data, [n, inner]);
-      if (!bf16) weight.gradient = scope.zeros([n, inner]);
+      const inner = dtype === "f32" ? k : 2 * k;
+      const { data, values } = narrowed(normals(2, n * inner), dtype);
+      const weight = scope.upload(data, [n, inner]);
+      if (dtype === "f32") weight.gradient = scope.zeros([n, inner]);
       const [hx, hb, ha, hbb] = [
         normals(1, m * inner),
         normals(3, n),
@@ -298,7 +314,7 @@ gpuTest("linear: a weight larger than one binding is walked in ranges of rows", 
       const y = linear(g, x, weight, { bias: scope.upload(hb), lora });
       const expected = reference({
         x: hx,
-        weight: data,
+        weight: values,
         bias: hb,
         a: ha,
         b: hbb,
@@ -311,7 +327,7 @@ gpuTest("linear: a weight larger than one binding is walked in ranges of rows", 
       assertClose(await gpu.read(y), expected, 2e-5, "y");
       const hdy = normals(6, m * n);
       g.backward([y, scope.upload(hdy, [m, n])]);
-      const full = Float64Array.from(data, (w, i) => {
+      const full = Float64Array.from(values, (w, i) => {
         const [j, q] = [Math.floor(i / inner), i % inner];
         let sum = 0;
         for (let r = 0; r < rank; r++) sum += hbb[j * rank + r] * ha[r * inner + q];
@@ -363,6 +379,20 @@ gpuTest("linear: shapes that do not fit are refused", (gpu) => {
   refused("linear: x is [2, 3] u32; expected f32", () => {
     return linear(g, scope.zeros([2, 3], "u32"), weight);
   });
+  refused("linear: x is [2, 3] f16; expected f32", () => {
+    return linear(g, scope.zeros([2, 3], "f16"), weight);
+  });
+  refused("linear: weight is [4, 3] i32; expected f32, bf16 or f16", () => {
+    return linear(g, x, scope.zeros([4, 3], "i32"));
+  });
+  for (const dtype of HALF) {
+    const trained = scope.zeros([4, 3], dtype);
+    trained.gradient = zeros(4, 3);
+    refused(
+      `linear: weight is [4, 3] ${dtype} with a gradient; 16-bit weights are frozen, widen it to f32 to train`,
+      () => linear(g, x, trained),
+    );
+  }
 });
 
 gpuTest("linear: the choice of kernels", async (gpu) => {

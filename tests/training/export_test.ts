@@ -17,6 +17,9 @@ import { trainRun } from "../../training/run.ts";
 import { gpuTest } from "../check_op.ts";
 import { captured, inWorkspace, QUICK, QUICK_COLAR } from "./tiny_model.ts";
 
+/** A checkpoint of ours is exported for PEFT without a device. */
+const noDevice = () => Promise.reject(new Error("a device was opened"));
+
 const IDS = Uint32Array.of(5, 17, 300, 42, 9, 111);
 
 async function hidden(gpu: Gpu, model: Backbone): Promise<Float32Array> {
@@ -40,12 +43,16 @@ gpuTest("export: adapter and merged model agree with each other and with the run
     const settings = [...QUICK_COLAR, ...sizes, "start=none"];
     const path = await checkpointOf(gpu, workspace, base, "colar", ...settings);
     const { tensors } = await loadCheckpoint(path);
-    const lines = await exportPeft({ path, workspace });
+    const lines = await exportPeft({ path, workspace }, noDevice);
     const folder = join(path, "../../exported/last-peft");
     assert.deepEqual(lines, [
       `${folder}: 4 tensors of the adapter of ${base}`,
       "  method.safetensors: 10 tensors that only this program reads",
     ]);
+    await assert.rejects(
+      exportPeft({ path, workspace, overrides: ["r=4"], out: join(workspace, "r4") }, noDevice),
+      /last: model\..*q_proj: lora_A and lora_B are \[3, 16\] and \[16, 3\]; rank is 4$/,
+    );
     const adapter = await readAdapter(folder);
     assert.deepEqual(adapter.config, {
       ...{ r: 3, lora_alpha: 5, target_modules: ["q_proj", "v_proj"] },
@@ -85,7 +92,7 @@ gpuTest("export: a fully trained model is written as trained; it has no adapter"
   await inWorkspace(gpu, async (workspace, base) => {
     const path = await checkpointOf(gpu, workspace, base, "cot");
     await assert.rejects(
-      exportPeft({ path, workspace }),
+      exportPeft({ path, workspace }, noDevice),
       /'.*last' was saved from models\/cot\.ts on .* with do_lora=False: it has no adapter; say --fo/,
     );
     const out = join(workspace, "merged");

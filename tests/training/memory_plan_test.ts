@@ -1,12 +1,13 @@
 /** Plans of memory: buffer for buffer what the real device gives out, and sensible for the models that we name. */
 import assert from "node:assert/strict";
 import { Gpu } from "../../gpu/device.ts";
+import type { HalfData } from "../../gpu/tensor.ts";
 import type { Backbone } from "../../llm/backbone.ts";
 import { type LlamaConfig, type ModelConfig, parseModelConfig } from "../../llm/config.ts";
 import { Gpt2, gpt2Tensors } from "../../llm/gpt2.ts";
 import { initialWeights } from "../../llm/initialise.ts";
 import { Llama, llamaTensors } from "../../llm/llama.ts";
-import { Weights } from "../../llm/weights.ts";
+import { type Precision, Weights, type WeightSource } from "../../llm/weights.ts";
 import {
   generateOnce,
   type MemoryPlan,
@@ -14,6 +15,7 @@ import {
   trainOnce,
 } from "../../training/memory_plan.ts";
 import { gpuTest } from "../check_op.ts";
+import { narrowed } from "../narrowed.ts";
 
 const LLAMA = parseModelConfig({
   model_type: "llama",
@@ -32,14 +34,30 @@ const GPT2 = parseModelConfig(
 );
 const rows = { batchSize: 3, length: 21, r: 4 };
 
+/** A source as a file of another type has it. */
+function storedAs(dtype: string, source: WeightSource): WeightSource {
+  return {
+    ...source,
+    info: (name) => ({ ...source.info(name)!, dtype }),
+    readHalf: async (name) => {
+      const { data } = narrowed(await source.readFloat32(name), dtype === "F16" ? "f16" : "bf16");
+      return data as HalfData;
+    },
+  };
+}
+
 /** Bytes that a fresh device gives out for the work itself. */
 async function real(
   config: ModelConfig,
   work: (backbone: Backbone) => void,
+  dtype = "F32",
+  precision: Precision = "stored",
 ): Promise<number> {
   using gpu = await Gpu.open();
   const specs = config.model_type === "gpt2" ? gpt2Tensors(config) : llamaTensors(config);
-  const weights = await Weights.load(gpu, specs, initialWeights(specs, 0.02, 0));
+  const weights = await Weights.load(gpu, specs, storedAs(dtype, initialWeights(specs, 0.02, 0)), {
+    precision,
+  });
   work(config.model_type === "gpt2" ? new Gpt2(config, weights) : new Llama(config, weights));
   await gpu.finish();
   return gpu.pool.memory.allocated;
@@ -47,7 +65,7 @@ async function real(
 
 for (const [name, config] of Object.entries({ LLAMA, QWEN2, GPT2 })) {
   gpuTest(`planMemory() of a small ${name}: what the device gives out`, async (device) => {
-    const plan = planMemory({ config, isBf16: () => false, device, ...rows });
+    const plan = planMemory({ config, storedAs: () => "F32", device, ...rows });
     const measured: Omit<MemoryPlan, "largestBuffer"> = {
       weights: await real(config, () => {}),
       lora: await real(config, (b) => trainOnce(b, rows, true)),
@@ -68,6 +86,26 @@ for (const [name, config] of Object.entries({ LLAMA, QWEN2, GPT2 })) {
   });
 }
 
+for (const dtype of ["BF16", "F16"]) {
+  gpuTest(
+    `planMemory() of a small GPT-2 in ${dtype}: its matrices keep 16 bits`,
+    async (device) => {
+      const plan = planMemory({ config: GPT2, storedAs: () => dtype, device, ...rows });
+      const measured = {
+        weights: await real(GPT2, () => {}, dtype),
+        lora: await real(GPT2, (b) => trainOnce(b, rows, true), dtype),
+        full: await real(GPT2, (b) => trainOnce(b, rows, false), dtype, "f32"),
+        generation: await real(GPT2, (b) => generateOnce(b, rows), dtype),
+      };
+      const { weights, lora, full, generation } = plan;
+      assert.deepEqual({ weights, lora, full, generation }, measured);
+      const wide = planMemory({ config: GPT2, storedAs: () => "F32", device, ...rows });
+      assert.equal(full, wide.full);
+      assert.ok(weights < 0.6 * wide.weights, `${weights} and ${wide.weights}`);
+    },
+  );
+}
+
 gpuTest(
   "planMemory() of Llama-3.2-1B: the weights are 2.3 GiB, and each order is right",
   (device) => {
@@ -83,7 +121,7 @@ gpuTest(
       tie_word_embeddings: true,
       max_position_embeddings: 131072,
     };
-    const request = { config, isBf16: () => true, device, batchSize: 8, length: 256, r: 128 };
+    const request = { config, storedAs: () => "BF16", device, batchSize: 8, length: 256, r: 128 };
     const plan = planMemory(request);
     const bytes = 2 * 1235814400; // parameters of the model's card, 16 bits each
     assert.ok(plan.weights > bytes && plan.weights < 1.05 * bytes, `${plan.weights}`);

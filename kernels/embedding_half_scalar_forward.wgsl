@@ -1,7 +1,8 @@
-// out[m] = table[min(ids[m], last_row)], widened from bf16, for rows of any length D.
-// table [num_rows, D] bf16, two to a word, low half first; it begins at first_row; out [M, D].
+// out[m] = table[min(ids[m], last_row)], widened from bf16, or from f16 with F16, for rows of any length D.
+// table [num_rows, D] of 16 bits, two to a word, low half first; it begins at first_row; out [M, D].
 // Dispatch: 8 lanes a token, ceil(M / 8) workgroups; one dispatch for each range of the table that fits a binding.
 struct Params { count: u32, width: u32, first_row: u32, num_rows: u32, last_row: u32 }
+const F16: bool = false;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> table: array<u32>;
 @group(0) @binding(2) var<storage, read> ids: array<u32>;
@@ -21,6 +22,12 @@ fn main(
   for (var c = lane & 7u; c < params.width; c += 8u) {
     let i = row * params.width + c;
     let word = table[i >> 1u];
-    out[m * params.width + c] = bitcast<f32>(select(word << 16u, word & 0xffff0000u, (i & 1u) == 1u));
+    let is_high = (i & 1u) == 1u;
+    if (F16) {
+      let pair = unpack2x16float(word);
+      out[m * params.width + c] = select(pair.x, pair.y, is_high);
+      continue;
+    }
+    out[m * params.width + c] = bitcast<f32>(select(word << 16u, word & 0xffff0000u, is_high));
   }
 }
