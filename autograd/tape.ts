@@ -20,11 +20,21 @@ export interface GraphOptions {
   readonly training?: boolean;
   /** The graph that gradients of tensors from outside belong to: a recomputed block's parent. */
   readonly parent?: Graph;
+  /** What keys the random numbers of its passes. @default {passes draw none} */
+  readonly draw?: GraphDraw;
+}
+
+/** A run's seed, and a number that no other graph of the run has: that of its batch. */
+export interface GraphDraw {
+  readonly seed: number;
+  readonly step: number;
 }
 
 /** One forward computation, with what its backward needs; lives as long as its scope. */
 export class Graph {
   readonly training: boolean;
+  readonly draw: GraphDraw | undefined;
+  #numPasses = 0;
   #entries: Entry[] = [];
   #gradients = new Map<Tensor, Tensor>();
   #needed = new Set<Tensor>();
@@ -32,7 +42,13 @@ export class Graph {
 
   constructor(readonly gpu: Gpu, readonly scope: Scope, options: GraphOptions = {}) {
     this.training = options.training ?? true;
+    this.draw = options.draw;
     this.#parent = options.parent;
+  }
+
+  /** Numbers the passes of models over this graph, from 0: together with `draw` it keys what one pass draws. */
+  nextPass(): number {
+    return this.#numPasses++;
   }
 
   /** A tensor with undefined contents, for a kernel to fill. */

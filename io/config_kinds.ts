@@ -66,18 +66,21 @@ export function integer(from: number): Kind<number> {
   };
 }
 
-/** A finite number within bounds, of which `above` is excluded. */
-export function number(bounds: { above?: number; from?: number; to?: number } = {}): Kind<number> {
-  const { above = -Infinity, from = -Infinity, to = Infinity } = bounds;
-  const words = { above: "above", from: "at least", to: "at most" };
-  const parts = (["above", "from", "to"] as const).filter((bound) => bounds[bound] !== undefined)
+/** A finite number within bounds, of which `above` and `below` are excluded. */
+export function number(
+  bounds: { above?: number; from?: number; to?: number; below?: number } = {},
+): Kind<number> {
+  const { above = -Infinity, from = -Infinity, to = Infinity, below = Infinity } = bounds;
+  const words = { above: "above", from: "at least", to: "at most", below: "below" };
+  const parts = (["above", "from", "to", "below"] as const)
+    .filter((bound) => bounds[bound] !== undefined)
     .map((bound) => `${words[bound]} ${bounds[bound]}`);
   return {
     rule: ["a number", parts.join(" and ")].filter((part) => part).join(" "),
     types: ["number"],
     accepts: (value): value is number =>
       Number.isFinite(value) && (value as number) > above && (value as number) >= from &&
-      (value as number) <= to,
+      (value as number) <= to && (value as number) < below,
   };
 }
 

@@ -25,6 +25,10 @@ const SUPERVISED: readonly Rule[] = [
 ];
 
 const REINFORCEMENT: readonly Rule[] = [
+  ({ do_lora, lora_config: { lora_dropout } }) =>
+    do_lora && lora_dropout > 0 &&
+    `lora_dropout must be 0 with do_rl, got ${lora_dropout}: samples are drawn without dropout, and ` +
+      "their probabilities in training must be those that they were drawn with",
   ({ latent_policy_config: { lp_deterministic } }) =>
     lp_deterministic &&
     "lp_deterministic must be False with do_rl: all samples of a group would have the same latents",

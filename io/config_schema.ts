@@ -72,6 +72,7 @@ const BACKBONE = {
     use_rslora: since(boolean, false),
     rank_pattern: since(numbersByName, {}),
     alpha_pattern: since(numbersByName, {}),
+    lora_dropout: since(number({ from: 0, below: 1 }), 0),
   },
   freeze_embeddings: boolean,
   pad_row: since(oneOf("drawn", "mean"), "drawn"),

@@ -164,7 +164,7 @@ export const PLAIN_ROWS: readonly PlainRow[] = [
     "B24",
     "colar.py:293-333",
     "one pass over shuffled minibatches of one rollout; dropout is on; no accumulation",
-    "the same in both profiles, without any dropout; accumulation is refused",
+    "the same in both profiles, without dropout: `lora_dropout` must be 0; accumulation is refused",
   ),
   row(
     "C1",

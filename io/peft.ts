@@ -1,7 +1,7 @@
 /**
  * LoRA adapters as PEFT keeps them: a folder with adapter_config.json and adapter_model.safetensors.
  *
- * Read: rank, alpha, targets, patterns of both, rsLoRA. What would change the numbers and is not computed here (DoRA,
+ * Read: rank, alpha, targets, patterns of both, rsLoRA, dropout. What would change the numbers and is not computed here (DoRA,
  * trained biases, further modules, ...) is refused by its key: a key of the file that is neither known nor empty is one
  * of those. Written: the keys, names, shapes and bytes of PEFT 0.13.
  *
@@ -36,9 +36,12 @@ const TENSORS = "adapter_model.safetensors";
 const NAME = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
 
 /** Keys that are read, and those that say nothing about the numbers of a finished adapter. */
-const READ = ["r", "lora_alpha", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern"];
+const READ = [
+  ...["r", "lora_alpha", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern"],
+  "lora_dropout",
+];
 const SILENT = "peft_type auto_mapping base_model_name_or_path revision task_type inference_mode " +
-  "peft_version lora_dropout fan_in_fan_out megatron_core init_lora_weights layers_pattern " +
+  "peft_version fan_in_fan_out megatron_core init_lora_weights layers_pattern " +
   "ensure_weight_tying eva_config corda_config qalora_group_size"; // of use_qalora, which is refused
 
 /** Initial values that leave the base model as it is: with others the adapter belongs to changed weights. */
@@ -100,7 +103,7 @@ export function checkpointName(name: string): string {
 /** All keys of adapter_config.json, in the order of their names. */
 function adapterConfig(config: LoraConfig, base: BaseModel, modules: readonly string[]) {
   const { r, lora_alpha, target_modules } = config;
-  const { use_rslora = false, rank_pattern = {}, alpha_pattern = {} } = config;
+  const { use_rslora = false, rank_pattern = {}, alpha_pattern = {}, lora_dropout = 0 } = config;
   const [base_model_class, file] = CLASSES[base.model_type];
   const ends = modules.map((module) => module.slice(module.lastIndexOf(".") + 1));
   const isList = typeof target_modules === "object";
@@ -117,7 +120,7 @@ function adapterConfig(config: LoraConfig, base: BaseModel, modules: readonly st
     layers_to_transform: null,
     loftq_config: {},
     lora_alpha,
-    lora_dropout: 0,
+    lora_dropout,
     megatron_config: null,
     megatron_core: "megatron.core",
     modules_to_save: null,
@@ -158,6 +161,11 @@ function configOf(
   modules: readonly string[],
 ): PeftAdapter["config"] {
   const { r, lora_alpha, target_modules, use_rslora, rank_pattern, alpha_pattern } = json;
+  const { lora_dropout = 0 } = json;
+  if (!(typeof lora_dropout === "number" && lora_dropout >= 0 && lora_dropout < 1)) {
+    const rule = "it must be a number at least 0 and below 1";
+    throw malformed(file, `lora_dropout is ${shown(lora_dropout)}; ${rule}`);
+  }
   const number = (key: string, value: unknown) => {
     if (typeof value === "number" && value > 0) return value;
     throw malformed(file, `${key} is ${shown(value)}; it must be a number above 0`);
@@ -182,6 +190,7 @@ function configOf(
     use_rslora: use_rslora === true,
     rank_pattern: numbers("rank_pattern", rank_pattern),
     alpha_pattern: numbers("alpha_pattern", alpha_pattern),
+    lora_dropout,
   };
 }
 

@@ -27,9 +27,12 @@ export interface ForwardResult {
 
 /** Low-rank updates by module name; see lora.ts. */
 export interface Adapter {
-  /** The update of a module, if it has one. */
-  get(module: string): Lora | undefined;
+  /** The updates that one pass over a graph uses: of a module, if it has one. */
+  forPass(g: Graph): Updates;
 }
+
+/** The update of a module, if it has one. */
+export type Updates = (module: string) => Lora | undefined;
 
 /** A language model without its loss: token embeddings, blocks, final norm, and the table of its head. */
 export interface Backbone {

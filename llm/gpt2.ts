@@ -22,6 +22,7 @@ import {
   type ForwardResult,
   type LinearModule,
   recomputesBlocks,
+  type Updates,
 } from "./backbone.ts";
 import type { Gpt2Config } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
@@ -54,6 +55,13 @@ export function gpt2Tensors(config: Gpt2Config): TensorSpec[] {
   norm("ln_f");
   if (!config.tie_word_embeddings) specs.push({ name: "lm_head.weight", shape: [V, D] });
   return specs;
+}
+
+/** What every block of one pass reads. */
+interface Pass {
+  readonly tokens: Tokens;
+  readonly cache: KvCache | undefined;
+  readonly updates: Updates | undefined;
 }
 
 /** A GPT-2 model on the device. */
@@ -96,6 +104,7 @@ export class Gpt2 implements Backbone {
     options: ForwardOptions = {},
   ): ForwardResult {
     const { cache, hiddenStates = false } = options;
+    const pass: Pass = { tokens, cache, updates: this.adapter?.forPass(g) };
     const recompute = recomputesBlocks(this, g, options);
     checkPositions(this, tokens);
     const states: Tensor[] = [];
@@ -104,7 +113,7 @@ export class Gpt2 implements Backbone {
     for (let i = 0; i < this.numLayers; i++) {
       if (hiddenStates) states.push(x);
       const input = x;
-      const block = (inner: Graph) => this.#block(inner, i, input, tokens, cache);
+      const block = (inner: Graph) => this.#block(inner, i, input, pass);
       // Without gradients a block's intermediates serve nobody after it: their memory serves the next block.
       x = recompute || !g.training ? checkpoint(g, block, [input]) : block(g);
     }
@@ -112,17 +121,18 @@ export class Gpt2 implements Backbone {
     return { hidden: this.#norm(g, "ln_f", x), hiddenStates: states };
   }
 
-  #block(g: Graph, i: number, x: Tensor, tokens: Tokens, cache: KvCache | undefined): Tensor {
-    const attended = this.#attention(g, i, this.#norm(g, `h.${i}.ln_1`, x), tokens, cache);
+  #block(g: Graph, i: number, x: Tensor, pass: Pass): Tensor {
+    const attended = this.#attention(g, i, this.#norm(g, `h.${i}.ln_1`, x), pass);
     const y = add(g, x, attended);
-    const inner = this.#linear(g, `h.${i}.mlp.c_fc`, this.#norm(g, `h.${i}.ln_2`, y)); // [N, F]
+    const inner = this.#linear(g, `h.${i}.mlp.c_fc`, this.#norm(g, `h.${i}.ln_2`, y), pass); // [N, F]
     const kind = this.config.activation_function === "gelu" ? "erf" : "tanh";
-    return add(g, y, this.#linear(g, `h.${i}.mlp.c_proj`, gelu(g, inner, kind)));
+    return add(g, y, this.#linear(g, `h.${i}.mlp.c_proj`, gelu(g, inner, kind), pass));
   }
 
-  #attention(g: Graph, i: number, x: Tensor, tokens: Tokens, cache: KvCache | undefined): Tensor {
+  #attention(g: Graph, i: number, x: Tensor, pass: Pass): Tensor {
+    const { tokens, cache } = pass;
     const D = this.hiddenSize;
-    const qkv = this.#linear(g, `h.${i}.attn.c_attn`, x); // [N, 3 D]
+    const qkv = this.#linear(g, `h.${i}.attn.c_attn`, x, pass); // [N, 3 D]
     const [q, k, v] = splitColumns(g, qkv, [D, D, D]);
     let [keys, values] = [k, v];
     if (cache) {
@@ -132,7 +142,7 @@ export class Gpt2 implements Backbone {
     const numHeads = this.config.n_head;
     const shape = { numHeads, numKeyValueHeads: numHeads, headDim: D / numHeads };
     const out = attention(g, q, keys, values, tokens.layout, shape); // [N, D]
-    return this.#linear(g, `h.${i}.attn.c_proj`, out);
+    return this.#linear(g, `h.${i}.attn.c_proj`, out, pass);
   }
 
   #norm(g: Graph, name: string, x: Tensor): Tensor {
@@ -141,10 +151,10 @@ export class Gpt2 implements Backbone {
     return layerNorm(g, x, weights.get(`${name}.weight`), weights.get(`${name}.bias`), eps);
   }
 
-  #linear(g: Graph, name: string, x: Tensor): Tensor {
+  #linear(g: Graph, name: string, x: Tensor, { updates }: Pass): Tensor {
     return linear(g, x, this.weights.get(`${name}.weight`), {
       bias: this.weights.get(`${name}.bias`),
-      lora: this.adapter?.get(`transformer.${name}`),
+      lora: updates?.(`transformer.${name}`),
     });
   }
 }

@@ -21,6 +21,7 @@ import {
   type ForwardResult,
   type LinearModule,
   recomputesBlocks,
+  type Updates,
 } from "./backbone.ts";
 import type { LlamaConfig } from "./config.ts";
 import type { KvCache } from "./kv_cache.ts";
@@ -54,6 +55,13 @@ export function llamaTensors(config: LlamaConfig): TensorSpec[] {
   specs.push({ name: "model.norm.weight", shape: [D] });
   if (!config.tie_word_embeddings) specs.push({ name: "lm_head.weight", shape: [V, D] });
   return specs;
+}
+
+/** What every block of one pass reads. */
+interface Pass {
+  readonly tokens: Tokens;
+  readonly cache: KvCache | undefined;
+  readonly updates: Updates | undefined;
 }
 
 /** A Llama or Qwen2 model on the device. */
@@ -103,6 +111,7 @@ export class Llama implements Backbone {
     options: ForwardOptions = {},
   ): ForwardResult {
     const { cache, hiddenStates = false } = options;
+    const pass: Pass = { tokens, cache, updates: this.adapter?.forPass(g) };
     const recompute = recomputesBlocks(this, g, options);
     checkPositions(this, tokens);
     this.#rotary.cover(tokens.positions);
@@ -111,7 +120,7 @@ export class Llama implements Backbone {
     for (let i = 0; i < this.numLayers; i++) {
       if (hiddenStates) states.push(x);
       const input = x;
-      const block = (inner: Graph) => this.#block(inner, i, input, tokens, cache);
+      const block = (inner: Graph) => this.#block(inner, i, input, pass);
       // Without gradients a block's intermediates serve nobody after it: their memory serves the next block.
       x = recompute || !g.training ? checkpoint(g, block, [input]) : block(g);
     }
@@ -120,43 +129,44 @@ export class Llama implements Backbone {
     return { hidden: rmsNorm(g, x, norm, this.config.rms_norm_eps), hiddenStates: states };
   }
 
-  #block(g: Graph, i: number, x: Tensor, tokens: Tokens, cache: KvCache | undefined): Tensor {
+  #block(g: Graph, i: number, x: Tensor, pass: Pass): Tensor {
     const eps = this.config.rms_norm_eps;
     const layer = `model.layers.${i}`;
     const norm1 = this.weights.get(`${layer}.input_layernorm.weight`);
-    const attended = this.#attention(g, i, rmsNorm(g, x, norm1, eps), tokens, cache);
+    const attended = this.#attention(g, i, rmsNorm(g, x, norm1, eps), pass);
     const y = add(g, x, attended);
     const norm2 = this.weights.get(`${layer}.post_attention_layernorm.weight`);
-    return add(g, y, this.#mlp(g, `${layer}.mlp`, rmsNorm(g, y, norm2, eps)));
+    return add(g, y, this.#mlp(g, `${layer}.mlp`, rmsNorm(g, y, norm2, eps), pass));
   }
 
-  #attention(g: Graph, i: number, x: Tensor, tokens: Tokens, cache: KvCache | undefined): Tensor {
+  #attention(g: Graph, i: number, x: Tensor, pass: Pass): Tensor {
+    const { tokens, cache } = pass;
     const { num_attention_heads: H, num_key_value_heads: K, head_dim: headDim } = this.config;
     const module = `model.layers.${i}.self_attn`;
     const rotate = (y: Tensor, numHeads: number) =>
       rope(g, y, this.#rotary.tables, tokens.positionIds, { numHeads, headDim });
-    const q = rotate(this.#linear(g, `${module}.q_proj`, x), H); // [N, H E]
-    let keys = rotate(this.#linear(g, `${module}.k_proj`, x), K); // [N, K E]
-    let values = this.#linear(g, `${module}.v_proj`, x); // [N, K E]
+    const q = rotate(this.#linear(g, `${module}.q_proj`, x, pass), H); // [N, H E]
+    let keys = rotate(this.#linear(g, `${module}.k_proj`, x, pass), K); // [N, K E]
+    let values = this.#linear(g, `${module}.v_proj`, x, pass); // [N, K E]
     if (cache) {
       keys = cache.keys[i] = cacheAppend(g, keys, cache.keys[i], tokens.layout); // [S, K E]
       values = cache.values[i] = cacheAppend(g, values, cache.values[i], tokens.layout);
     }
     const shape = { numHeads: H, numKeyValueHeads: K, headDim };
     const out = attention(g, q, keys, values, tokens.layout, shape); // [N, H E]
-    return this.#linear(g, `${module}.o_proj`, out);
+    return this.#linear(g, `${module}.o_proj`, out, pass);
   }
 
-  #mlp(g: Graph, module: string, x: Tensor): Tensor {
-    const gate = this.#linear(g, `${module}.gate_proj`, x); // [N, F]
-    const up = this.#linear(g, `${module}.up_proj`, x); // [N, F]
-    return this.#linear(g, `${module}.down_proj`, swiglu(g, gate, up));
+  #mlp(g: Graph, module: string, x: Tensor, pass: Pass): Tensor {
+    const gate = this.#linear(g, `${module}.gate_proj`, x, pass); // [N, F]
+    const up = this.#linear(g, `${module}.up_proj`, x, pass); // [N, F]
+    return this.#linear(g, `${module}.down_proj`, swiglu(g, gate, up), pass);
   }
 
-  #linear(g: Graph, module: string, x: Tensor): Tensor {
+  #linear(g: Graph, module: string, x: Tensor, { updates }: Pass): Tensor {
     return linear(g, x, this.weights.get(`${module}.weight`), {
       bias: this.weights.find(`${module}.bias`),
-      lora: this.adapter?.get(module),
+      lora: updates?.(module),
     });
   }
 }

@@ -1,5 +1,8 @@
 /**
- * LoRA: y = x W^T + (alpha / r) (x A^T) B^T on named linear modules, W frozen.
+ * LoRA: y = x W^T + (alpha / r) (x A^T) B^T on named linear modules, W frozen; in training of dropout(x) for x A^T.
+ *
+ * What is dropped is a function of (seed, batch of the run, pass over the batch, module), so that a resumed run and a
+ * recomputed block drop the same. Evaluation and generation drop nothing.
  *
  * Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685. Names, default targets and initial
  * values as PEFT's: `base_model.model.<module>.lora_A.weight` [r, in], `lora_B.weight` [out, r].
@@ -12,7 +15,7 @@ import { add } from "../ops/add.ts";
 import { embedding } from "../ops/embedding.ts";
 import { type Lora, matmulNN } from "../ops/linear.ts";
 import { rowKey, uniformOf } from "../ops/random.ts";
-import type { Adapter, Backbone, LinearModule } from "./backbone.ts";
+import type { Adapter, Backbone, LinearModule, Updates } from "./backbone.ts";
 
 /** An adapter's settings, under PEFT's names. */
 export interface LoraConfig {
@@ -28,7 +31,11 @@ export interface LoraConfig {
   readonly rank_pattern?: Readonly<Record<string, number>>;
   /** lora_alpha likewise. @default {none} */
   readonly alpha_pattern?: Readonly<Record<string, number>>;
+  /** Share of an update's input that is dropped in training. @default {0} */
+  readonly lora_dropout?: number;
 }
+
+const DROPOUT_STREAM = 0xffff; // beyond the streams of the modules' initial values
 
 /** PEFT's default targets by model_type. */
 export const DEFAULT_TARGETS: Readonly<Record<string, readonly string[]>> = {
@@ -77,6 +84,28 @@ export class LoraAdapter implements Adapter {
   /** The update of a module, if it is a target. */
   get(module: string): Lora | undefined {
     return this.#modules.get(module);
+  }
+
+  /**
+   * The updates as one pass uses them: in training with that pass's dropout, as each call of PEFT's layers draws anew.
+   * @throws {TypeError} when something is to be dropped and the graph does not say what keys it.
+   */
+  forPass(g: Graph): Updates {
+    const { lora_dropout: rate = 0 } = this.config;
+    if (rate === 0 || !g.training) return (module) => this.get(module);
+    if (!g.draw) {
+      throw new TypeError(
+        `lora_dropout is ${rate}, but nothing keys what is dropped: give the graph a draw, seed and step, or set it to 0`,
+      );
+    }
+    const { seed, step } = g.draw;
+    const first = g.nextPass() * this.#modules.size;
+    const updates = [...this.#modules].map(([module, update], i): [string, Lora] => {
+      const key = rowKey(seed, DROPOUT_STREAM, step, first + i);
+      return [module, { ...update, dropout: { rate, key } }];
+    });
+    const ofModule = new Map(updates);
+    return (module) => ofModule.get(module);
   }
 
   /** Names of the modules that are updated. */

@@ -29,11 +29,7 @@ export function checkPositions(model: Placing, { positions, offsets }: Tokens): 
     const row = offsets.findLastIndex((begin) => begin <= i);
     const needed = 1 +
       positions.subarray(offsets[row], offsets[row + 1]).reduce((a, b) => Math.max(a, b));
-    throw new TooLongError(
-      row,
-      offsets.length - 1,
-      `needs ${needed} positions, ${limit(model)}; shorten it or leave it out`,
-    );
+    throw needsMore(model, row, offsets.length - 1, needed);
   }
 }
 
@@ -64,12 +60,26 @@ export function checkRoom(model: Placing, prompts: readonly Growth[]): void {
 }
 
 /**
+ * Refuses rows that will be computed whole, latents and what follows them too, before the first is.
+ * @throws {TooLongError} naming the first row that has no position for its last token.
+ */
+export function checkWhole(model: Placing, rows: readonly Omit<Growth, "length">[]): void {
+  const row = rows.findIndex(({ last, room }) => last + room >= model.maxPositions);
+  if (row >= 0) throw needsMore(model, row, rows.length, rows[row].last + rows[row].room + 1);
+}
+
+/**
  * The same error with the row named as the caller knows it; any other error as it is.
  * @param names of the batch's rows, such as `training row 17`
  */
 export function withRowNames(error: unknown, names: readonly string[]): unknown {
   if (!(error instanceof TooLongError) || error.numRows !== names.length) return error;
   return new RangeError(`${names[error.row]} ${error.problem}`, { cause: error });
+}
+
+function needsMore(model: Placing, row: number, numRows: number, needed: number): TooLongError {
+  const problem = `needs ${needed} positions, ${limit(model)}; shorten it or leave it out`;
+  return new TooLongError(row, numRows, problem);
 }
 
 function limit({ config, maxPositions }: Placing): string {

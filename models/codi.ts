@@ -19,10 +19,10 @@
  * steps stand between two `###`, where published they follow the question at once. As there the `###` behind the latents
  * is given, not predicted. The token before the answer is the second of `Answer:...`, the `:`, where published it is the
  * space behind it on Llama; rows whose answer is negative or no number stay, there they are dropped, and so are rows of
- * more than 200 tokens (Llama). No dropout in the adapter (published: 0.1, fixed in the code). One warm-up count, where
- * published it is 3 % of the run. The learning rate is the paper's 8e-4; a later version of the published script says
- * 8e-5. Positions count real tokens, and the pads left of a question are not seen: published they are, unless
- * fix_attn_mask is set.
+ * more than 200 tokens (Llama). The adapter's dropout, 0.1 as fixed in the published code, is drawn by our own generator.
+ * One warm-up count, where published it is 3 % of the run. The learning rate is the paper's 8e-4; a later version of the
+ * published script says 8e-5. Positions count real tokens, and the pads left of a question are not seen: published they
+ * are, unless fix_attn_mask is set.
  */
 import type { AnswerGeneration } from "./answering.ts";
 import type { CreateMethod, MethodContext } from "./method.ts";

@@ -3,7 +3,7 @@ import type { Graph } from "../autograd/tape.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { KvCache } from "../llm/kv_cache.ts";
-import { checkRoom } from "../llm/positions.ts";
+import { checkRoom, checkWhole } from "../llm/positions.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 
@@ -21,7 +21,7 @@ export interface Prefilled {
  * @param prompts token ids of each row, at least one
  * @param room tokens and latents that each row may grow by: one number for each, or one for all
  * @param positions of each row's tokens, where they do not count the row's tokens from 0
- * @throws {TooLongError} for a prompt that the model cannot place with all that may follow.
+ * @throws {TooLongError} for a prompt that the model cannot place with all that follows or may follow.
  */
 export function prefill(
   g: Graph,
@@ -31,14 +31,13 @@ export function prefill(
   positions?: readonly (ArrayLike<number> | undefined)[],
 ): Prefilled {
   const growth = (row: number) => typeof room === "number" ? room : room[row];
-  checkRoom(
-    backbone,
-    prompts.map(({ length }, row) => ({
-      length,
-      last: positions?.[row]?.[length - 1] ?? length - 1,
-      room: growth(row),
-    })),
-  );
+  const growths = prompts.map(({ length }, row) => ({
+    length,
+    last: positions?.[row]?.[length - 1] ?? length - 1,
+    room: growth(row),
+  }));
+  if (g.training) checkWhole(backbone, growths); // what a training row grows by is known
+  else checkRoom(backbone, growths);
   const cache = new KvCache(g.scope, backbone, prompts.map(({ length }, b) => length + growth(b)));
   const tokens = cache.extend(
     g.scope,

@@ -20,6 +20,7 @@ export interface TrainingOptions {
     readonly use_rslora?: boolean;
     readonly rank_pattern?: Readonly<Record<string, number>>;
     readonly alpha_pattern?: Readonly<Record<string, number>>;
+    readonly lora_dropout?: number;
   };
   readonly freeze_embeddings: boolean;
 }

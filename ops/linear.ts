@@ -4,9 +4,13 @@
  * The adapter's low-rank product is appended to the base product's sum, forward and backward, so that y and d_x are
  * written once (LoRAFusion, arXiv 2510.00206). z = scale x A^T is kept: d_B += d_y^T z, and with
  * d_z = scale d_y B: d_A += d_z^T x, d_x += d_y W + d_z A.
+ *
+ * With dropout the adapter's input is dropout(x), as PEFT has it: z and d_A are of that, and d_z A goes back through it.
+ * It is computed again in backward rather than kept.
  */
 import type { Graph } from "../autograd/tape.ts";
 import { isHalf, type Tensor } from "../gpu/tensor.ts";
+import { type Dropout, dropout } from "./dropout.ts";
 import { type Appended, columnSum, matmulNN, matmulNT, matmulTN } from "./linear_forms.ts";
 
 export { columnSum, matmulNN, matmulNT, matmulTN } from "./linear_forms.ts";
@@ -22,6 +26,8 @@ export interface Lora {
   readonly b: Tensor;
   /** alpha / R, or alpha / sqrt(R). */
   readonly scale: number;
+  /** What is dropped of its input. @default {nothing} */
+  readonly dropout?: Dropout;
 }
 
 /** What a linear layer may have besides its weight. */
@@ -54,8 +60,11 @@ export function linear(
   return g.record(y, [x, weight, bias, lora?.a, lora?.b], (d_y) => {
     const d_z = lora && adapterGradients(g, d_y, x, lora, z);
     if (g.needsGrad(x)) {
-      const appended = lora && d_z && { z: d_z, c: lora.a, byRank: true };
+      const appended = lora && d_z && !lora.dropout
+        ? { z: d_z, c: lora.a, byRank: true }
+        : undefined;
       inputGradient(g, d_y, weight, transposed, g.grad(x), appended);
+      if (lora?.dropout && d_z) throughDropout(g, d_z, lora.a, g.grad(x), lora.dropout);
     }
     if (d_z) g.scope.release(d_z);
     if (g.needsGrad(weight)) matmulTN(g, d_y, x, g.grad(weight));
@@ -63,11 +72,28 @@ export function linear(
   });
 }
 
-/** z = scale x A^T, [M, R]. */
-function lowRank(g: Graph, x: Tensor, { a, scale }: Lora): Tensor {
-  const z = g.empty([x.shape[0], a.shape[0]]);
-  matmulNT(g, x, a, z, { scale });
+/** z = scale x A^T, [M, R], of the x that dropout leaves. */
+function lowRank(g: Graph, x: Tensor, lora: Lora): Tensor {
+  const z = g.empty([x.shape[0], lora.a.shape[0]]);
+  onAdapterInput(g, x, lora, (input) => matmulNT(g, input, lora.a, z, { scale: lora.scale }));
   return z;
+}
+
+/** Works on what an adapter reads: x, or for so long what dropout leaves of it. */
+function onAdapterInput(g: Graph, x: Tensor, lora: Lora, work: (input: Tensor) => void): void {
+  if (!lora.dropout) return work(x);
+  const input = g.empty(x.shape);
+  dropout(g, x, input, lora.dropout);
+  work(input);
+  g.scope.release(input);
+}
+
+/** d_x += what dropout leaves of d_z A. */
+function throughDropout(g: Graph, d_z: Tensor, a: Tensor, d_x: Tensor, dropped: Dropout): void {
+  const d_input = g.empty(d_x.shape);
+  matmulNN(g, d_z, a, d_input, { accumulate: false });
+  dropout(g, d_input, d_x, dropped, true);
+  g.scope.release(d_input);
 }
 
 /** Adds to d_A and d_B; returns d_z = scale d_y B where the input gradient or d_A needs it. */
@@ -75,14 +101,15 @@ function adapterGradients(
   g: Graph,
   d_y: Tensor,
   x: Tensor,
-  { a, b, scale }: Lora,
+  lora: Lora,
   z: Tensor | undefined,
 ): Tensor | undefined {
+  const { a, b, scale } = lora;
   if (z && g.needsGrad(b)) matmulTN(g, d_y, z, g.grad(b));
   if (!g.needsGrad(a) && !g.needsGrad(x)) return undefined;
   const d_z = g.empty([x.shape[0], a.shape[0]]);
   matmulNN(g, d_y, b, d_z, { accumulate: false, scale });
-  if (g.needsGrad(a)) matmulTN(g, d_z, x, g.grad(a));
+  if (g.needsGrad(a)) onAdapterInput(g, x, lora, (input) => matmulTN(g, d_z, input, g.grad(a)));
   return d_z;
 }
 

@@ -133,9 +133,10 @@ function describeRun(gpu: Gpu, config: Config, numRows: number, parameters: Meth
   const rl = reinforcementOf(config);
   const rows = accumulate > 1 ? `${accumulate} x ${batch_size}` : batch_size;
   const each = rl ? `${rows} questions x ${rl.group_size} samples` : rows;
+  const most = rl?.filter_dataset ? "at most " : ""; // questions that are always right leave later
   const numTrained = parameters.reduce((sum, { tensor }) => sum + tensor.size, 0);
   return `train ${modelName(config)} on ${config.data_module.dataset_name}: ${numRows} rows, ` +
-    `${numSteps} steps of ${each}, ${numTrained} trained numbers, ${gpu.info.description}`;
+    `${most}${numSteps} steps of ${each}, ${numTrained} trained numbers, ${gpu.info.description}`;
 }
 
 /** What a checkpoint and the method do not share, in words. */

@@ -44,8 +44,8 @@ export class SupervisedStep implements TrainingStep {
   #batch({ rows, numbers }: TrainBatch, { epoch, progress, batch }: StepPlace, index: number) {
     const { gpu, method, config } = this;
     using scope = gpu.scope();
-    const g = new Graph(gpu, scope);
     const draw = { seed: config.seed, step: batch + index, epoch, progress };
+    const g = new Graph(gpu, scope, { draw });
     const losses = namingRows(numbers, () => method.loss(g, rows, draw));
     const read = readLosses(g, losses);
     const share = Float32Array.of(1 / config.trainer.accumulate_grad_batches);

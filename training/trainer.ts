@@ -159,7 +159,7 @@ class TrainingRun implements Disposable {
         const isEpochEnd = position.epochBatch >= this.#length.batchesPerEpoch;
         if (isDone || isEpochEnd) await this.#endEpoch(isDone, isEpochEnd, bar);
         if (isDone) return false;
-        const next = await this.#step();
+        const next = await this.#keepingSteps(bar, () => this.#step(), "");
         onStep?.(position.step);
         this.#pending.push(next);
         if (this.#pending.length > this.#stepsPerRead) await this.#settle(bar, 1);
@@ -178,12 +178,36 @@ class TrainingRun implements Disposable {
     await this.#settle(bar);
     if (position.validatedStep === position.step) return;
     const isDue = isDone || (position.epoch + 1) % every === 0;
-    const monitor = isDue ? await validate(this.options, position.step) : undefined;
+    const validation = () => validate(this.options, position.step);
+    const monitor = isDue
+      ? await this.#keepingSteps(bar, validation, ", but not validated")
+      : undefined;
     if (isDue) position.validatedStep = position.step;
     // Only now: a run that is interrupted during validation validates again.
     if (isEpochEnd) [position.epoch, position.epochBatch] = [position.epoch + 1, 0];
     await this.#save(monitor);
     this.options.gpu.pool.trim(); // validation left buffers of sizes that training has no use for
+  }
+
+  /** Work that a row fails, one that is too long for example, must not cost the steps before it. */
+  async #keepingSteps<T>(bar: Progress, work: () => Promise<T>, state: string): Promise<T> {
+    const { signal, checkpoints, report } = this.options;
+    const { step } = this.#position;
+    try {
+      return await work();
+    } catch (error) {
+      if (!checkpoints || signal?.aborted || step === 0 || !(error instanceof RangeError)) {
+        throw error;
+      }
+      // The first error is the one to tell; steps that a loss of NaN spoiled are not to be saved.
+      const isSaved = await this.#settle(bar).then(() => this.#save()).then(
+        () => true,
+        () => false,
+      );
+      const resume = `./denow task train --resume_ckpt_path=${checkpoints.last}`;
+      if (isSaved) report.show(`step ${step} is saved${state}; go on with:\n  ${resume}`);
+      throw error;
+    }
   }
 
   /** Submits one step. */

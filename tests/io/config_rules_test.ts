@@ -8,6 +8,11 @@ const train = async (...overrides: string[]) =>
 
 const mistakes: [string[], string][] = [
   [
+    ["lora_dropout=0.1"],
+    "lora_dropout must be 0 with do_rl, got 0.1: samples are drawn without dropout, and their " +
+    "probabilities in training must be those that they were drawn with",
+  ],
+  [
     ["lp_deterministic=True"],
     "lp_deterministic must be False with do_rl: all samples of a group would have the same latents",
   ],

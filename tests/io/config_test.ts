@@ -41,6 +41,7 @@ const mistakes: [string, string, string][] = [
   ["colar", "lr=0", "lr must be a number above 0, got 0"],
   ["colar", "lr=.inf", "lr must be a number above 0, got Infinity"],
   ["colar", "lr=", "lr must be a number above 0, got null"],
+  ["colar", "lora_dropout=1", "lora_dropout must be a number at least 0 and below 1, got 1"],
   ["colar", "top_p=1.5", "top_p must be a number above 0 and at most 1, got 1.5"],
   ["colar", "batch_size=2.5", "batch_size must be an integer from 1, got 2.5"],
   ["colar", "do_lora=yes", "do_lora must be True or False, got 'yes'"],
@@ -264,7 +265,7 @@ Deno.test("config: the embedded run is the recipe of the embedded model, the pap
   });
 });
 
-const PLAIN_LORA = { use_rslora: false, rank_pattern: {}, alpha_pattern: {} };
+const PLAIN_LORA = { use_rslora: false, rank_pattern: {}, alpha_pattern: {}, lora_dropout: 0 };
 
 Deno.test("config: numbers by name are one value, in files, in arguments and saved", async () => {
   const { config } = await resolve("cot", 'rank_pattern={"q_proj": 8, "0.self_attn.v_proj": 2}');
@@ -302,7 +303,7 @@ Deno.test("config: Distill and CODI have their published values, and embedded ru
   const { codi_config: config, lora_config: lora } = codi.model.model_kwargs;
   assert.deepEqual([config.num_latent, config.distill_loss_factor], [6, 20]);
   const sizes = { r: 128, lora_alpha: 32, target_modules: "all-linear" };
-  assert.deepEqual(lora, { ...sizes, ...PLAIN_LORA });
+  assert.deepEqual(lora, { ...sizes, ...PLAIN_LORA, lora_dropout: 0.1 });
   assert.deepEqual(codi.model.training_kwargs.optimizer, { lr: 8e-4, weight_decay: 0.1 });
   assert.deepEqual([codi.trainer.gradient_clip_val, codi.dataloader.batch_size], [2, 128]);
   for (const model of ["distill", "codi"]) {

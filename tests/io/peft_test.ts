@@ -79,6 +79,7 @@ Deno.test("readAdapter(): keys of newer versions that are empty, patterns, a pat
       rank_pattern: { up_proj: 2 },
       r: 8,
       alpha_pattern: { "1\\.mlp.*": 3 },
+      lora_dropout: 0.25,
     };
     await adapter(folder, { ...PLAIN, ...more, ...sizes, target_modules: ".*\\.mlp\\.up_proj" });
     const { config } = await readAdapter(folder);
@@ -89,6 +90,7 @@ Deno.test("readAdapter(): keys of newer versions that are empty, patterns, a pat
       use_rslora: true,
       rank_pattern: { up_proj: 2 },
       alpha_pattern: { "1\\.mlp.*": 3 },
+      lora_dropout: 0.25,
     });
     await adapter(folder, { ...PLAIN, target_modules: "all-linear" });
     assert.equal((await readAdapter(folder)).config.target_modules, "all-linear");
@@ -96,6 +98,11 @@ Deno.test("readAdapter(): keys of newer versions that are empty, patterns, a pat
 });
 
 const refused: [string, object, RegExp, Record<string, TensorData>?][] = [
+  [
+    "a dropout of everything",
+    { lora_dropout: 1 },
+    /lora_dropout is 1; it must be a number at least 0 and below 1$/,
+  ],
   [
     "DoRA",
     { use_dora: true },

@@ -1,7 +1,7 @@
 /** Rows beyond a model's positions: refused before anything is computed, in the words that a user reads. */
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
-import { checkRoom, TooLongError, withRowNames } from "../../llm/positions.ts";
+import { checkRoom, checkWhole, TooLongError, withRowNames } from "../../llm/positions.ts";
 import { KvCache } from "../../llm/kv_cache.ts";
 import { packRows } from "../../llm/tokens.ts";
 import { embedding } from "../../ops/embedding.ts";
@@ -64,6 +64,16 @@ gpuTest("checkRoom: the last token is never fed back, so it needs no position", 
     message:
       "row 1 of the batch has a prompt of 9 tokens and may grow by 5, but the model has 12 " +
       "(max_position_embeddings of its config.json); set a smaller max_new_tokens, shorten it or leave it out",
+  });
+});
+
+gpuTest("checkWhole: every token of a training row needs its position", async (gpu) => {
+  const model = await tinyBackbone(gpu, "gpt2", { n_positions: 12 });
+  using _weights = model.weights;
+  checkWhole(model, [{ last: 6, room: 5 }]);
+  assert.throws(() => checkWhole(model, [{ last: 6, room: 5 }, { last: 6, room: 6 }]), {
+    message: "row 1 of the batch needs 13 positions, but the model has 12 " +
+      "(n_positions of its config.json); shorten it or leave it out",
   });
 });
 

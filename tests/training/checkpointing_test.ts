@@ -18,15 +18,15 @@ const CACHED = ["coconut", "codi", "distill"];
 async function gradients(gpu: Gpu, name: string, modelId: string, isOn: boolean, doLora: boolean) {
   const overrides = [
     ...["n_train=4", "n_val=1", "n_test=1", `model_id=${modelId}`, `do_lora=${doLora}`, "r=4"],
-    ...[`activation_checkpointing=${isOn}`, ...CHEAPER[name] ?? []],
+    ...["lora_dropout=0.1", `activation_checkpointing=${isOn}`, ...CHEAPER[name] ?? []],
   ];
   const { config } = await resolveConfig({ model: name, overrides });
   const { train } = await loadData(config, ".");
   using built = await buildMethod({ gpu, config, workspace: "." });
   const { method } = built;
   using scope = gpu.scope();
-  const g = new Graph(gpu, scope);
   const draw = { seed: 3, step: 0, epoch: 0, progress: 0 };
+  const g = new Graph(gpu, scope, { draw });
   const { total } = method.loss(g, train, draw);
   g.backward([total]);
   const read = method.parameters.map(({ tensor }) => gpu.read(tensor.gradient!));

@@ -39,7 +39,13 @@ async function checkpointOf(gpu: Gpu, workspace: string, model: string, ...more:
 
 gpuTest("export: adapter and merged model agree with each other and with the run", async (gpu) => {
   await inWorkspace(gpu, async (workspace, base) => {
-    const sizes = ["do_lora=True", "r=3", "lora_alpha=5", 'rank_pattern={"v_proj": 2}'];
+    const sizes = [
+      "do_lora=True",
+      "r=3",
+      "lora_alpha=5",
+      'rank_pattern={"v_proj": 2}',
+      "lora_dropout=0.5",
+    ];
     const settings = [...QUICK_COLAR, ...sizes, "start=none"];
     const path = await checkpointOf(gpu, workspace, base, "colar", ...settings);
     const { tensors } = await loadCheckpoint(path);
@@ -56,7 +62,7 @@ gpuTest("export: adapter and merged model agree with each other and with the run
     const adapter = await readAdapter(folder);
     assert.deepEqual(adapter.config, {
       ...{ r: 3, lora_alpha: 5, target_modules: ["q_proj", "v_proj"] },
-      ...{ use_rslora: false, rank_pattern: { v_proj: 2 }, alpha_pattern: {} },
+      ...{ use_rslora: false, rank_pattern: { v_proj: 2 }, alpha_pattern: {}, lora_dropout: 0.5 },
     });
     const method = await loadSafetensors(join(folder, "method.safetensors"));
     for (const [name, { data }] of tensors) {

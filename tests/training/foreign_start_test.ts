@@ -70,6 +70,7 @@ gpuTest("--load_adapter: sizes and numbers are the adapter's", async (gpu) => {
       target_modules: ["gate_proj", "v_proj"],
       rank_pattern: { "0.self_attn.v_proj": 1 },
       alpha_pattern: { gate_proj: 5 },
+      lora_dropout: 0.125,
     };
     const number = (shape: readonly number[], from: number) => ({
       shape,

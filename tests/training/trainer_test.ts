@@ -124,6 +124,47 @@ gpuTest(
   },
 );
 
+gpuTest(
+  "train: an epoch whose validation fails is saved, and the run goes on from it",
+  async (gpu) => {
+    const config = await fakeConfig();
+    let whole: Awaited<ReturnType<typeof run>> | undefined;
+    await inFolder(async (folder) => void (whole = await run(gpu, config, folder)));
+    await inFolder(async (folder) => {
+      using method = fakeMethod(gpu);
+      const answer = () => Promise.reject(new TooLongError(1, 9, "is too long"));
+      const failed = await run(gpu, config, folder, { method: { ...method, answer } });
+      assert.equal((failed.result as Error).message, "question 1 is too long");
+      assert.equal((await loadCheckpoint(join(folder, "last"))).state.step, 5);
+      const rest = await run(gpu, config, folder);
+      assert.equal(rest.start, 5);
+      assert.deepEqual(rest.tensors, whole!.tensors);
+      assert.deepEqual([...failed.steps, ...rest.steps], whole!.steps, "validated again");
+    });
+  },
+);
+
+gpuTest("train: a row that fails a step costs none of the steps before it", async (gpu) => {
+  const config = await fakeConfig();
+  let whole: Awaited<ReturnType<typeof run>> | undefined;
+  await inFolder(async (folder) => void (whole = await run(gpu, config, folder)));
+  for (const failing of [0, 7]) {
+    await inFolder(async (folder) => {
+      using method = fakeMethod(gpu);
+      const loss: typeof method.loss = (g, rows, draw) => {
+        if (draw.step === failing) throw new TooLongError(1, rows.length, "is too long");
+        return method.loss(g, rows, draw);
+      };
+      const failed = await run(gpu, config, folder, { method: { ...method, loss } });
+      assert.match((failed.result as Error).message, /^training row \d+ is too long$/);
+      const rest = await run(gpu, config, folder);
+      assert.equal(rest.start, failing);
+      assert.deepEqual(rest.tensors, whole!.tensors);
+      assert.deepEqual([...failed.steps, ...rest.steps], whole!.steps);
+    });
+  }
+});
+
 gpuTest("train: accumulated batches are averaged, and an epoch ends with a step", async (gpu) => {
   const norms: number[] = [];
   for (const count of [1, 2]) {
