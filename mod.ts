@@ -32,6 +32,25 @@
  * console.log([output, checkpoints.last]); // test: ./denow task test --ckpt=logs/mine/checkpoints/last
  * ```
  *
+ * A checkpoint answers, each question at a thinking speed of its own (`Question.speed`) or at the one that all have;
+ * arguments say how it thinks, `n_latent_forward=4` for example:
+ *
+ * ```ts ignore
+ * import { buildMethod, loadCheckpoint, openGpu, restoreConfig, writeTensors } from "./mod.ts";
+ *
+ * const gpu = await openGpu();
+ * const path = "logs/colar/arith/RUN/checkpoints/last";
+ * const checkpoint = await loadCheckpoint(path);
+ * const { config } = await restoreConfig(checkpoint.config, ["max_n_latent_forward=32"]);
+ * using built = await buildMethod({ gpu, config, workspace: "." });
+ * const { method } = built;
+ * writeTensors(gpu, method.parameters, { path, checkpoint }, { complete: true });
+ * const question = "2 pens and 3 pens?";
+ * const questions = [{ id: 0, question, speed: 2 }, { id: 1, question, speed: 8 }, { id: 2, question }];
+ * const answers = await method.answer(questions, { speed: "auto", greedy: true, seed: 0 });
+ * console.log(answers); // output, ids, reasoningLength: the number of latents
+ * ```
+ *
  * @module
  */
 export { Graph } from "./autograd/tape.ts";
@@ -60,6 +79,9 @@ export type {
   Losses,
   Method,
   Question,
+  ThinkingSpeed,
+  TracedAnswer,
+  TraceOptions,
 } from "./models/method.ts";
 export { AdamW } from "./training/adamw.ts";
 export { buildMethod, type Built } from "./training/build.ts";

@@ -5,6 +5,8 @@
  * with the codecs of `hyparquet-compressors`. A text line is `question||<<1+2=3>> <<...>> #### answer`, the form in
  * which GSM8k-Aug was published (da03/Internalize_CoT_Step_by_Step).
  */
+import { refuseLfsPointer } from "../io/lfs_pointer.ts";
+
 /** One row of a file, by column. */
 export type DataRecord = Readonly<Record<string, unknown>>;
 
@@ -21,11 +23,9 @@ export async function parseRecords(file: string, bytes: Uint8Array): Promise<Dat
   if (ending === undefined) {
     throw new TypeError(`${file}: a data set's file ends in .json, .jsonl, .parquet or .txt`);
   }
+  refuseLfsPointer(bytes, file);
   if (ending.toLowerCase() === "parquet") return await parseParquet(file, bytes);
   const text = decode(file, bytes);
-  if (text.startsWith("version https://git-lfs")) {
-    throw new TypeError(`${file}: a Git LFS pointer instead of the file; fetch it: git lfs pull`);
-  }
   if (ending.toLowerCase() === "txt") return parseLines(file, text, augmentedLine);
   const records = text.trimStart().startsWith("[")
     ? parseJson(file, text) as unknown[]

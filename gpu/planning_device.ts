@@ -7,29 +7,36 @@
 import type { AdapterInfo, Gpu, Limits, Readback } from "./device.ts";
 import type { Kernel } from "./kernel.ts";
 import { Pool, Scope } from "./pool.ts";
-import type { Tensor } from "./tensor.ts";
+import type { Allocation, Tensor } from "./tensor.ts";
 
 /** A device for a plan; `gpu.pool.memory` tells what was given out. */
 export interface Planning {
   readonly gpu: Gpu;
-  /** Bytes of the largest buffer. */
+  /** The most bytes that one buffer was asked for so far. */
   readonly largestBuffer: () => number;
+}
+
+/** Counts larger buffers than the adapter gives as well: a plan says by how much they are too large. */
+class CountingPool extends Pool {
+  largest = 0;
+
+  override take(byteLength: number, what: string, notTouchedBy?: number): Allocation {
+    this.largest = Math.max(this.largest, byteLength);
+    return super.take(byteLength, what, notTouchedBy);
+  }
+
+  protected override refuse(): void {}
 }
 
 class PlanningDevice {
   readonly encoderNumber = 0;
   readonly pendingDispatches = 0;
-  readonly pool: Pool;
-  /** Bytes of the largest buffer so far. */
-  largest = 0;
+  readonly pool: CountingPool;
 
   constructor(readonly limits: Limits, readonly info: AdapterInfo, readonly isSoftware: boolean) {
-    const create = (byteLength: number) => {
-      this.largest = Math.max(this.largest, byteLength);
-      return { destroy: () => {} } as GPUBuffer;
-    };
-    // Larger buffers than the adapter gives are counted as well: a plan says by how much they are too large.
-    this.pool = new Pool({ create, maxBufferSize: Infinity, encoderNumber: 0 });
+    const create = () => ({ destroy: () => {} }) as GPUBuffer;
+    const { maxBufferSize } = limits;
+    this.pool = new CountingPool({ create, maxBufferSize, encoderNumber: 0 });
   }
 
   scope(): Scope {
@@ -81,5 +88,5 @@ export function planningDevice(
 ): Planning {
   const device = new PlanningDevice(like.limits, like.info, like.isSoftware);
   // It has what Gpu's users call; the class itself cannot be made without an adapter.
-  return { gpu: device as unknown as Gpu, largestBuffer: () => device.largest };
+  return { gpu: device as unknown as Gpu, largestBuffer: () => device.pool.largest };
 }

@@ -34,11 +34,19 @@ export interface MemoryUse {
   readonly peak: number;
 }
 
-/** The smallest size class >= byteLength: eight steps an octave, so at most an eighth is lost. */
-export function sizeClass(byteLength: number): number {
+const BOUND_STEP = 16; // bytes: what is bound is a multiple, for kernels that read four numbers at once
+
+/**
+ * The smallest size class >= byteLength: eight steps an octave, so at most an eighth is lost. The last class below a limit
+ * is as large as the limit lets it be, since what fits is not to be refused for its class.
+ * @param maxBufferSize largest buffer of the adapter; what does not fit it gets a class that does not either
+ */
+export function sizeClass(byteLength: number, maxBufferSize = Infinity): number {
   if (byteLength <= 256) return 256;
   const step = 2 ** Math.max(5, Math.floor(Math.log2(byteLength - 1)) - 3);
-  return Math.ceil(byteLength / step) * step;
+  const rounded = Math.ceil(byteLength / step) * step;
+  const largest = Math.floor(maxBufferSize / BOUND_STEP) * BOUND_STEP;
+  return byteLength <= largest && largest < rounded ? largest : rounded;
 }
 
 const SPARE_BYTES = 256 << 20;
@@ -59,13 +67,9 @@ export class Pool {
    * @throws {RangeError} when the adapter gives no buffer of that size.
    */
   take(byteLength: number, what: string, notTouchedBy?: number): Allocation {
-    const wanted = sizeClass(byteLength);
-    if (wanted > this.source.maxBufferSize) {
-      throw new RangeError(
-        `${what} needs ${byteLength} bytes but this adapter's largest buffer is ` +
-          `${this.source.maxBufferSize} bytes: use a smaller batch or a shorter row`,
-      );
-    }
+    const { maxBufferSize } = this.source;
+    const wanted = sizeClass(byteLength, maxBufferSize);
+    if (wanted > maxBufferSize) this.refuse(byteLength, what);
     const free = this.#free.get(wanted) ?? [];
     let at = free.length - 1;
     while (at >= 0 && free[at].lastEncoder === notTouchedBy) at--;
@@ -74,6 +78,14 @@ export class Pool {
     this.#inUse += wanted;
     this.#peak = Math.max(this.#peak, this.#inUse);
     return allocation;
+  }
+
+  /** Refuses a buffer that the adapter does not give. */
+  protected refuse(byteLength: number, what: string): void {
+    throw new RangeError(
+      `${what} needs ${byteLength} bytes but this adapter's largest buffer is ` +
+        `${this.source.maxBufferSize} bytes: use a smaller batch, shorter rows or a smaller model`,
+    );
   }
 
   /** Gives a buffer back. */

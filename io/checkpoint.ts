@@ -21,6 +21,7 @@ import {
   replaceFolder,
   writeSynced,
 } from "./atomic.ts";
+import { LFS_HEAD, refuseLfsPointer } from "./lfs_pointer.ts";
 import { fileSource, openSafetensors, safetensorsChunks } from "./safetensors.ts";
 import { type Bytes, isSize, parseObject, quote, type TensorData } from "./safetensors_header.ts";
 
@@ -115,7 +116,8 @@ export async function saveCheckpoint(
 /**
  * Loads a checkpoint after comparing its files with what state.json says of them.
  * @param options.optimizer whether to read the optimizer too; initialising a run needs none
- * @throws {RangeError} when `path` names no checkpoint; {SyntaxError} when it is torn, changed or of another version.
+ * @throws {RangeError} when `path` names no checkpoint; {SyntaxError} when it is torn, changed or of another version;
+ * {TypeError} when a file of it is a pointer of Git LFS.
  */
 export async function loadCheckpoint(
   path: string,
@@ -197,6 +199,8 @@ async function checkSize(folder: string, name: string, bytes: number, path: stri
   }
   const { size } = await Deno.stat(join(folder, name));
   if (size === bytes) return;
+  using source = await fileSource(join(folder, name));
+  refuseLfsPointer(await source.read(0, Math.min(LFS_HEAD, size)), join(path, name));
   throw await refusal(path, name, `torn: ${size} bytes, but ${STATE} says ${bytes}`);
 }
 

@@ -138,13 +138,17 @@ export const commaList: Kind<string> = {
     typeof value === "string" && /^\s*[1-9]\d{0,8}\s*(,\s*[1-9]\d{0,8}\s*)+$/.test(value),
 };
 
-/** Numbers above 0 parted by commas, `1.5,8`. */
-export const numberList: Kind<string> = {
-  rule: "numbers above 0 as in 1.5,8",
+/** Thinking speeds parted by commas, numbers above 0 or auto: `1.5,auto`. */
+export const speedList: Kind<string> = {
+  rule: "numbers above 0 or auto as in 1.5,auto",
   types: ["string"],
-  accepts: (value): value is string =>
-    typeof value === "string" && /^[\d.\s]+(,[\d.\s]+)+$/.test(value) &&
-    value.split(",").every((part) => /^\s*\d{1,9}(\.\d{1,9})?\s*$/.test(part) && Number(part) > 0),
+  accepts: (value): value is string => {
+    const parts = typeof value === "string" ? value.split(",").map((part) => part.trim()) : [];
+    return parts.length > 1 &&
+      parts.every((part) =>
+        part === "auto" || /^\d{1,9}(\.\d{1,9})?$/.test(part) && Number(part) > 0
+      );
+  },
 };
 
 /**

@@ -6,7 +6,7 @@
  */
 import { checked, type Kind, type Value } from "./config_kinds.ts";
 import { FOLLOWS_PROFILE, isSwitch } from "./config_profile.ts";
-import { ALIASES, ELSEWHERE } from "./config_schema.ts";
+import { ALIASES } from "./config_schema.ts";
 import { type Keys, keysBelow, nameOf, parseYaml, unknownKey, type Values } from "./config_tree.ts";
 
 /** What an argument did: the paths of the keys that it set. */
@@ -56,9 +56,6 @@ function pathsOf(key: string, keys: Keys): string[] {
   const below = keysBelow(known, keys);
   if (below.length > 0) {
     throw new TypeError(`'${key}' is a group of keys; set them one by one, as in ${below[0]}=...`);
-  }
-  if (Object.hasOwn(ELSEWHERE, name)) {
-    throw new RangeError(`Unknown config key '${key}' (${ELSEWHERE[name]})`);
   }
   throw unknownKey(key, keys);
 }

@@ -64,8 +64,9 @@ export const SWITCHES = {
     row: "B1",
     where: "model_base.py:203-213",
     changes:
-      "#L of CoT: the index of ### less 1, or of ':' less 3, or the whole length with pads; " +
-      "exact counts the reasoning tokens",
+      "#L of methods that write their steps (cot, icot; of others it is the number of latents): " +
+      "the index of ### less 1, or of ':' less 3, or the whole length with pads; exact counts the " +
+      "reasoning tokens",
   }),
   latents_on_correct: define(oneOf("mean_of_batches", "exact"), {
     released: "mean_of_batches",
@@ -220,7 +221,8 @@ export const SWITCHES = {
     where: "coconut.py:23-25,68-73, icot.py:19-21",
     changes:
       "stage by epoch: ceil(epoch + 1/n), which is epoch + 1 for any n; ceil((epoch + 1)/n); " +
-      "or Coconut's own, which begins with CoT and removes all steps only after the last stage",
+      "or Coconut's own, which begins with CoT and removes all steps only after the last stage; " +
+      "not read with stage_ends, which arith sets: there A3 shows only with stage_ends=null",
   }),
   cache_in_latent_loop: define(boolean, {
     released: false,

@@ -14,11 +14,11 @@ import {
   list,
   nothing,
   number,
-  numberList,
   numbersByName,
   oneOf,
   type Schema,
   since,
+  speedList,
   text,
 } from "./config_kinds.ts";
 import { profile, SWITCHES } from "./config_profile.ts";
@@ -95,7 +95,7 @@ const TRAINING = {
 // A prompt may name any speed, trained or not: 1.5, or 8 where 5 is the largest factor of training.
 const speed: Kind<number | "auto"> = either(number({ above: 0 }), oneOf("auto"));
 const speeds: Kind<number | string | readonly (number | "auto")[]> = {
-  ...either(speed, numberList, list(speed)),
+  ...either(speed, speedList, list(speed)),
   rule: "a number above 0, auto or several of these, as in 1.5,8",
 };
 
@@ -113,6 +113,20 @@ const COT = {
   target: oneOf("models/cot.ts"),
   model_kwargs: BACKBONE,
   training_kwargs: TRAINING,
+} as const;
+
+/** Keys that reinforcement reads of a method's `rl_config`, whatever its policy is. */
+export const REINFORCEMENT = {
+  n_train_samples_per_epoch: integer(1),
+  resample_each_epoch: SWITCHES.resample_each_epoch,
+  filter_dataset: boolean,
+  group_size: groupSize,
+  punish_latent_length: boolean,
+  zero_equal_advantage: SWITCHES.zero_equal_advantage,
+  exp_batch_size: integer(1),
+  clip_eps: number({ above: 0 }),
+  clip_grad_norm: number({ above: 0 }),
+  average_per_token_loss: SWITCHES.average_per_token_loss,
 } as const;
 
 const COLAR = {
@@ -147,24 +161,23 @@ const COLAR = {
     latent_policy_config: { lp_intermediate_size: integer(1), lp_deterministic: boolean },
     do_rl: boolean,
     rl_config: {
-      n_train_samples_per_epoch: integer(1),
-      resample_each_epoch: SWITCHES.resample_each_epoch,
-      filter_dataset: boolean,
-      group_size: groupSize,
+      ...REINFORCEMENT,
       random_speed_in_group: boolean,
-      punish_latent_length: boolean,
-      zero_equal_advantage: SWITCHES.zero_equal_advantage,
-      exp_batch_size: integer(1),
-      clip_eps: number({ above: 0 }),
-      clip_grad_norm: number({ above: 0 }),
       use_latent_loss: boolean,
       use_answer_loss: boolean,
-      average_per_token_loss: SWITCHES.average_per_token_loss,
       latent_logprob: SWITCHES.latent_logprob,
       continue_decisions: SWITCHES.continue_decisions,
     },
   },
   training_kwargs: TRAINING,
+} as const;
+
+// What came after the methods: a configuration from before thought as it was trained.
+const CHAIN_GENERATION = {
+  n_latent_forward: since(either(oneOf("trained"), integer(1), nothing), "trained"),
+  max_n_latent_forward: since(integer(1), 64),
+  compression_factor: since(speeds, "auto"),
+  eol_temperature: since(number({ above: 0 }), 1),
 } as const;
 
 const STAGES = {
@@ -195,7 +208,10 @@ const COCONUT = {
   model_kwargs: {
     ...BACKBONE,
     coconut_config: { ...STAGES, n_latents_per_step: integer(1) },
-    latent_generation_config: { cache_in_latent_loop: SWITCHES.cache_in_latent_loop },
+    latent_generation_config: {
+      cache_in_latent_loop: SWITCHES.cache_in_latent_loop,
+      ...CHAIN_GENERATION,
+    },
   },
   training_kwargs: TRAINING,
 } as const;
@@ -218,7 +234,10 @@ const DISTILL = {
       supervise_transition: SWITCHES.supervise_transition,
       position_ids: SWITCHES.position_ids,
     },
-    latent_generation_config: { cache_in_latent_loop: SWITCHES.cache_in_latent_loop },
+    latent_generation_config: {
+      cache_in_latent_loop: SWITCHES.cache_in_latent_loop,
+      ...CHAIN_GENERATION,
+    },
   },
   training_kwargs: TRAINING,
 } as const;
@@ -238,6 +257,7 @@ const CODI = {
       distill_loss_factor: number({ from: 0 }),
       ref_loss_factor: number({ from: 0 }),
     },
+    latent_generation_config: CHAIN_GENERATION,
   },
   training_kwargs: TRAINING,
 } as const;
@@ -256,12 +276,20 @@ export const SCHEMAS = {
  * The keys of a method that is none of the project's: what every method has, and its own.
  * @param target the file that it is in
  * @param options its own keys, of `model_kwargs`
- * @throws {RangeError} when one of them is a key of every method.
+ * @throws {RangeError} when one of them is a key of every method, or `do_rl` is there without what it reads.
  */
 export function ownSchema(target: string, options: Schema): Schema {
   const taken = Object.keys(options).find((key) => Object.hasOwn(BACKBONE, key));
   if (taken !== undefined) {
     throw new RangeError(`${target}: options.${taken} is a key of every method; rename it`);
+  }
+  const { do_rl, rl_config = {} } = options;
+  const unread = Object.keys(REINFORCEMENT).find((key) => !Object.hasOwn(rl_config, key));
+  if (do_rl !== undefined && unread !== undefined) {
+    throw new RangeError(
+      `${target}: options.do_rl is there, but options.rl_config has no ${unread}; ` +
+        "take all of REINFORCEMENT in io/config_schema.ts",
+    );
   }
   const model_kwargs = { ...BACKBONE, ...options };
   const model = { target: oneOf(target), start: oneOf("cot", "none"), model_kwargs };
@@ -306,6 +334,13 @@ export const ELSEWHERE: Readonly<Record<string, string>> = {
   sft_method: "--model names the method",
   use_scheduler: "set schedule=constant, linear or cosine",
   precision: "sums are float32, weights keep the type of their file",
+};
+
+/** Keys of one method that others are asked for, and why these have them not. */
+export const ONLY_THERE: Readonly<Record<string, string>> = {
+  latent_temperature:
+    "latent_temperature is CoLaR's alone, whose latents are drawn: those of Coconut, " +
+    "Distill and CODI are hidden states, fed as they are, and cot and icot have none",
 };
 
 /** Published spellings that keep working, and the key that each sets. */

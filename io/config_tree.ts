@@ -6,6 +6,7 @@
  */
 import { parseDocument, stringify } from "yaml";
 import { isKind, type Kind, type Schema, shown, type Value } from "./config_kinds.ts";
+import { ELSEWHERE, ONLY_THERE } from "./config_schema.ts";
 import { nearest } from "./nearest.ts";
 
 /** The keys of a configuration by path, in the schema's order. */
@@ -93,10 +94,13 @@ export function flatten(
   });
 }
 
-/** The error for a key that does not exist, with the nearest that does. */
+/** The error for a key that does not exist: what to do instead, or the nearest that does. */
 export function unknownKey(key: string, keys: Keys): RangeError {
+  const name = nameOf(key);
+  if (Object.hasOwn(ONLY_THERE, name)) return new RangeError(ONLY_THERE[name]);
   const near = suggestion(key, [...keys.keys()]);
-  const hint = near ? `did you mean '${near}'?` : "--print_config shows every key";
+  const advice = near ? `did you mean '${near}'?` : "--print_config shows every key";
+  const hint = Object.hasOwn(ELSEWHERE, name) ? ELSEWHERE[name] : advice;
   return new RangeError(`Unknown config key '${key}' (${hint})`);
 }
 

@@ -20,13 +20,18 @@ const DEPTH = 3; // folders below a set's in which its files are looked for
  * The paths of a folder's files, relative to it and sorted; hidden ones are left out.
  * @param isWanted tells by a file's name
  * @returns undefined when there is nothing of this name, [""] when it is a file
+ * @throws {TypeError} when it is neither, such as a device
  */
 export async function listLocalFiles(
   folder: string,
   isWanted: (name: string) => boolean,
 ): Promise<string[] | undefined> {
   if (!await exists(folder)) return undefined;
-  if ((await Deno.stat(folder)).isFile) return [""];
+  const { isFile, isDirectory } = await Deno.stat(folder);
+  if (isFile) return [""];
+  if (!isDirectory) {
+    throw new TypeError(`source: '${folder}' is neither a file nor a folder; name one of these`);
+  }
   const found: string[] = [];
   const visit = async (below: string, depth: number) => {
     for await (const { name, isDirectory } of Deno.readDir(join(folder, below))) {

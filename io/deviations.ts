@@ -122,7 +122,8 @@ export const PLAIN_ROWS: readonly PlainRow[] = [
     "B15",
     "colar.py:204-210,254-255",
     "entropy_weight is 0 where the paper's soft-MSE has the entropy, so sigma goes to 0",
-    "a plain key with the published 0; a negative weight rewards entropy",
+    "a plain key with the published 0 in both profiles: the published files give the term no other " +
+      "weight, so that corrected would have to invent one; a negative weight rewards entropy",
   ),
   row(
     "B16",
@@ -152,7 +153,8 @@ export const PLAIN_ROWS: readonly PlainRow[] = [
     "B21",
     "model_base.py:226,269,298, colar.py:437,447",
     "a rollout may be drawn at a temperature or with top_p, its log-probabilities are at 1 and whole",
-    "the same in both profiles; top_p=1 makes them those of the draws",
+    "the same in both profiles; they are those of the draws where latent_temperature, " +
+      "eol_temperature, temperature and top_p are 1, top_k is 0 and pad_in_answer is True",
   ),
   row(
     "B23",
@@ -164,7 +166,9 @@ export const PLAIN_ROWS: readonly PlainRow[] = [
     "B24",
     "colar.py:293-333",
     "one pass over shuffled minibatches of one rollout; dropout is on; no accumulation",
-    "the same in both profiles, without dropout: `lora_dropout` must be 0; accumulation is refused",
+    "the same in both profiles, but without dropout of any kind: `lora_dropout` must be 0, and " +
+      "GPT-2's own (resid, attn, embd: 0.1), which the published run has in train mode, is " +
+      "nowhere in this program; accumulation is refused",
   ),
   row(
     "C1",

@@ -5,6 +5,7 @@
  * COLAR_GPU_MEMORY says in MiB, which `denow` asks of NVIDIA's tool; for other cards it may be set by hand.
  */
 import type { Gpu } from "../gpu/device.ts";
+import { sizeClass } from "../gpu/pool.ts";
 import { environment } from "./cache_folder.ts";
 
 /** Memory that is free. */
@@ -55,22 +56,31 @@ export function checkFits(
   available: AvailableMemory | undefined,
 ): void {
   const largest = byteLengths.reduce((a, b) => Math.max(a, b), 0);
-  if (largest > maxBufferSize) {
+  if (!fitsBuffer(largest, maxBufferSize)) {
+    const [needed, most] = apart(largest, maxBufferSize);
     throw new RangeError(
-      `${name}: its largest tensor takes ${
-        gibibytes(largest)
-      } on the device, whose largest buffer is ` +
-        `${gibibytes(maxBufferSize)}; use a smaller model, or 16-bit weights with do_lora=True`,
+      `${name}: its largest tensor takes ${needed} on the device, whose largest buffer is ` +
+        `${most}; use a smaller model, or 16-bit weights with do_lora=True`,
     );
   }
   const needed = byteLengths.reduce((a, b) => a + b, 0);
   if (!available || needed <= available.bytes) return;
+  const [wanted, free] = apart(needed, available.bytes);
   throw new RangeError(
-    `${name}: its weights take ${gibibytes(needed)} on the device, ${
-      gibibytes(available.bytes)
-    } are ` +
+    `${name}: its weights take ${wanted} on the device, ${free} are ` +
       `available (${available.origin}); use a smaller model, or ./denow task doctor --model_id=... for a plan`,
   );
+}
+
+/** Whether the adapter gives a buffer of so many bytes. */
+export function fitsBuffer(byteLength: number, maxBufferSize: number): boolean {
+  return sizeClass(byteLength, maxBufferSize) <= maxBufferSize;
+}
+
+/** Two sizes of which one is too large for the other: in GiB where these differ, else in bytes. */
+export function apart(...sizes: [number, number]): string[] {
+  const [a, b] = sizes.map(gibibytes);
+  return a === b ? sizes.map((size) => `${size} bytes`) : [a, b];
 }
 
 /** Bytes in GiB, as `2.30 GiB`. */

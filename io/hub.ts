@@ -24,6 +24,7 @@ import { HubClient, type HubClientOptions } from "./hub_client.ts";
 import { diskError, downloadBlob, type DownloadOptions } from "./hub_download.ts";
 import { type HubSettings, hubSettings } from "./hub_settings.ts";
 import type { Report } from "./report.ts";
+import { OTHER_WEIGHTS } from "./safetensors.ts";
 import { SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG } from "./tokenizer_files.ts";
 
 /** How the Hub is asked; tests replace the parts. */
@@ -56,8 +57,6 @@ const WEIGHTS = "model.safetensors";
 
 /** Names the shards of weights that are in several files. */
 export const INDEX = `${WEIGHTS}.index.json`;
-
-const OTHER_WEIGHTS = /\.(bin|pt|pth|ckpt|h5|msgpack|gguf|onnx|safetensors)$/;
 
 /**
  * The files of a model: its configuration, its tokenizer and its weights in one format.

@@ -273,13 +273,19 @@ async function openPart(path: string): Promise<PartFile> {
  * @param what could not be written
  */
 export function diskError(error: unknown, subject: string, what: string): unknown {
-  const isDisk = error instanceof Error && /\(os error \d+\)/.test(error.message) &&
-    !(error.cause instanceof Error) && !(error instanceof Deno.errors.NotCapable);
+  if (!(error instanceof Error) || error.cause instanceof Error) return error;
+  const isForbidden = error instanceof Deno.errors.NotCapable;
+  // Below /proc, /dev and /sys Deno asks for a flag that no task takes.
+  const isSystems = isForbidden && error.message.startsWith("Requires all access to ");
+  const isDisk = isForbidden
+    ? isSystems || error.message.startsWith("Requires write access to ")
+    : /\(os error \d+\)/.test(error.message);
   if (!isDisk) return error;
+  const reason = isSystems ? "it is the system's own folder" : reasonOf(error);
   const next =
     "what was fetched is kept; free disk space or allow writing there, or name another " +
     "cache with HF_HOME, and run again";
-  return new Error(`${subject}: cannot write ${what}: ${reasonOf(error)}; ${next}`, {
+  return new Error(`${subject}: cannot write ${what}: ${reason}; ${next}`, {
     cause: error,
   });
 }

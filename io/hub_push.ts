@@ -182,7 +182,10 @@ async function upload(
     const done = new Map<string, number>();
     for (;;) {
       const { value, done: isEnd } = await steps.next();
-      if (isEnd) return value?.commit.oid ?? "";
+      if (isEnd) {
+        show(total); // of small files no progress is told
+        return value?.commit.oid ?? "";
+      }
       if (value.event !== "fileProgress" || value.state !== "uploading") continue;
       done.set(value.path, value.progress * files.get(value.path)!.size);
       show(Math.floor([...done.values()].reduce((sum, bytes) => sum + bytes, 0)));

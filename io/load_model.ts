@@ -28,14 +28,14 @@ export async function readModelJson(folder: string): Promise<Record<string, unkn
     text = await Deno.readTextFile(file);
   } catch (cause) {
     throw new TypeError(
-      `${file}: cannot be read; a model folder has config.json and model.safetensors`,
+      `${file}: cannot be read; a model folder has config.json and model.safetensors: name one`,
       { cause },
     );
   }
   try {
     return JSON.parse(text);
   } catch {
-    throw new TypeError(`${file}: not valid JSON`);
+    throw new TypeError(`${file}: not valid JSON; fetch or save the file again`);
   }
 }
 

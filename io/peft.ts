@@ -22,12 +22,16 @@ export interface PeftAdapter {
   readonly config: LoraConfig & { readonly target_modules: readonly string[] | "all-linear" };
   /** By PEFT's names, `base_model.model.<module>.lora_A.weight`, as float32. */
   readonly tensors: ReadonlyMap<string, CheckpointTensor>;
+  /** The model that it was trained on, by the name that it had there; undefined where the file does not say. */
+  readonly baseModel?: string;
 }
 
 /** What an adapter that is written says of its base model. */
 export interface BaseModel {
-  /** As the configuration names it. */
+  /** A folder, or `owner/name` of the Hub, as Python's tools take it: without a revision. */
   readonly model_id: string;
+  /** The commit of a model of the Hub. */
+  readonly commit?: string;
   readonly model_type: "llama" | "qwen2" | "gpt2";
 }
 
@@ -71,7 +75,9 @@ export async function readAdapter(folder: string): Promise<PeftAdapter> {
   const tensors = await readTensors(join(folder, TENSORS));
   const config = configOf(json, file, modulesOf(tensors));
   checkRanks(tensors, config, join(folder, TENSORS));
-  return { config, tensors };
+  const { base_model_name_or_path: named } = json;
+  const baseModel = typeof named === "string" && named !== "" ? named : undefined;
+  return { config, tensors, baseModel };
 }
 
 /**
@@ -127,7 +133,7 @@ function adapterConfig(config: LoraConfig, base: BaseModel, modules: readonly st
     peft_type: "LORA",
     r,
     rank_pattern,
-    revision: null,
+    revision: base.commit ?? null,
     target_modules: isList ? target_modules : [...new Set(ends)].sort(),
     task_type: null,
     use_dora: false,

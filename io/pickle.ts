@@ -86,7 +86,10 @@ class Machine {
 
   #take(count: number): Uint8Array<ArrayBuffer> {
     if (!(count >= 0) || this.#at + count > this.bytes.length) {
-      throw malformed(this.file, `torn: ${this.bytes.length} bytes end within a value`);
+      throw malformed(
+        this.file,
+        `torn: ${this.bytes.length} bytes end within a value; copy or fetch it again`,
+      );
     }
     this.#at += count;
     return this.bytes.subarray(this.#at - count, this.#at);
@@ -150,7 +153,9 @@ class Machine {
 
   /** A two's complement integer of `size` bytes, little-endian. */
   long(size: number): number | bigint {
-    if (size > 1024) throw malformed(this.file, `an integer of ${size} bytes; torn`);
+    if (size > 1024) {
+      throw malformed(this.file, `an integer of ${size} bytes; torn: copy or fetch it again`);
+    }
     const digits = this.#take(size);
     let value = 0n;
     for (let i = size - 1; i >= 0; i--) value = value << 8n | BigInt(digits[i]);

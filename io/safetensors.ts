@@ -30,6 +30,9 @@ import {
   type TensorInfo,
 } from "./safetensors_header.ts";
 
+/** Endings of files that hold weights in some format; of safetensors only the names that {@link openCheckpoint} knows are read. */
+export const OTHER_WEIGHTS = /\.(bin|pt|pth|ckpt|h5|msgpack|gguf|onnx|safetensors)$/;
+
 export type { ByteSource, TensorData, TensorInfo } from "./safetensors_header.ts";
 
 /** Opened tensors, of one file or of several shards; disposing closes the files that opening opened. */
@@ -116,8 +119,7 @@ export async function openCheckpoint(folder: string): Promise<Safetensors> {
   if (await exists(single)) return tensorReader(await open(single), files.move());
   const index = `${single}.index.json`;
   if (!await exists(index)) {
-    const rule = "holds neither model.safetensors nor model.safetensors.index.json";
-    throw new Deno.errors.NotFound(`${folder}: ${rule}; name a checkpoint folder`);
+    throw new Deno.errors.NotFound(`${folder}: ${await lackOf(folder)}`);
   }
   const all = await readShards(await Deno.readTextFile(index), index, async (shard) => {
     if (await exists(join(folder, shard))) return await open(join(folder, shard));
@@ -126,6 +128,21 @@ export async function openCheckpoint(folder: string): Promise<Safetensors> {
     );
   });
   return tensorReader(all, files.move());
+}
+
+/** What a folder without the files that {@link openCheckpoint} reads has instead, and what to do. */
+async function lackOf(folder: string): Promise<string> {
+  const names: string[] = [];
+  for await (const { name } of Deno.readDir(folder)) names.push(name);
+  const other = names.sort().find((name) => OTHER_WEIGHTS.test(name));
+  if (other === undefined) {
+    const rule = "holds neither model.safetensors nor model.safetensors.index.json";
+    return `${rule}; name a checkpoint folder`;
+  }
+  return `has no model.safetensors; ${
+    quote(other)
+  } is not read: only model.safetensors, whole or in shards, is; ` +
+    "load it in transformers and write it with save_pretrained(FOLDER, safe_serialization=True)";
 }
 
 /**

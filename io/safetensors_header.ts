@@ -6,6 +6,7 @@
  */
 
 import { Buffer } from "node:buffer";
+import { refuseLfsPointer } from "./lfs_pointer.ts";
 
 const MAX_HEADER_BYTES = 100_000_000;
 const MAX_QUOTED_CHARACTERS = 100;
@@ -59,20 +60,21 @@ export interface Contents {
   readonly metadata: Map<string, string>;
 }
 
-/** Reads and checks the header of a source. @throws SyntaxError if it is malformed */
+/** Reads and checks the header of a source. @throws SyntaxError if it is malformed, TypeError for a pointer of Git LFS */
 export async function readContents(source: ByteSource): Promise<Contents> {
   const { name: file, byteLength } = source;
-  if (byteLength < 8) throw malformed(file, `${byteLength} bytes long; the format needs 8 or more`);
+  if (byteLength < 8) throw damaged(file, `${byteLength} bytes long; the format needs 8 or more`);
   const prefix = await source.read(0, 8);
   const length = Number(new DataView(prefix.buffer, prefix.byteOffset).getBigUint64(0, true));
   const header = `header length ${length}`;
-  if (length === 0) throw malformed(file, `${header}; it must be at least 2`);
+  if (length === 0) throw damaged(file, `${header}; it must be at least 2`);
   if (length > MAX_HEADER_BYTES) {
-    throw malformed(file, `${header} is larger than the limit, 100 MB`);
+    refuseLfsPointer(prefix, file); // text, read as a length of 2.3e18
+    throw damaged(file, `${header} is larger than the limit, 100 MB`);
   }
   const dataStart = 8 + length;
   if (dataStart > byteLength) {
-    throw malformed(file, `${header} is larger than the file, ${byteLength} bytes`);
+    throw damaged(file, `${header} is larger than the file, ${byteLength} bytes`);
   }
   const entries = parseObject(headerText(await source.read(8, dataStart), file), file);
   const metadata = new Map<string, string>();
@@ -88,12 +90,12 @@ export async function readContents(source: ByteSource): Promise<Contents> {
 
 function headerText(bytes: Bytes, file: string): string {
   if (bytes[0] !== 0x7b) {
-    throw malformed(file, `header starts with byte ${bytes[0]}; it must start with {`);
+    throw damaged(file, `header starts with byte ${bytes[0]}; it must start with {`);
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw malformed(file, "header is not UTF-8");
+    throw damaged(file, "header is not UTF-8");
   }
 }
 
@@ -163,7 +165,10 @@ function parseEntry(name: string, entry: unknown, source: ByteSource, dataStart:
   if (range.length !== 2) throw wrong(`${span} must be two numbers, start and end`);
   if (end < start) throw wrong(`${span} are reversed; start comes first`);
   const available = source.byteLength - dataStart;
-  if (end > available) throw wrong(`${span} are out of range; the data has ${available} bytes`);
+  if (end > available) {
+    const what = `tensor ${quote(name)}: ${span} are out of range; the data has ${available} bytes`;
+    throw damaged(source.name, what);
+  }
   if (end - start !== byteLength) {
     throw wrong(`${span} span ${end - start} bytes; ${dtype} of shape ${list} takes ${byteLength}`);
   }
@@ -176,16 +181,16 @@ function checkCoverage(found: Place[], source: ByteSource, dataStart: number): M
   let before = "the header";
   for (const { info, start } of found) {
     const after = quote(info.name);
-    if (start < end) throw malformed(source.name, `tensors ${before} and ${after} overlap`);
+    if (start < end) throw damaged(source.name, `tensors ${before} and ${after} overlap`);
     if (start > end) {
-      throw malformed(source.name, `hole of ${start - end} bytes between ${before} and ${after}`);
+      throw damaged(source.name, `hole of ${start - end} bytes between ${before} and ${after}`);
     }
     end = start + info.byteLength;
     before = after;
   }
   const rest = source.byteLength - end;
   if (rest > 0) {
-    throw malformed(source.name, `${rest} trailing bytes after ${before}; none may follow`);
+    throw damaged(source.name, `${rest} trailing bytes after ${before}; none may follow`);
   }
   return new Map(found.map((place) => [place.info.name, place]));
 }
@@ -229,6 +234,11 @@ export function encodeHeader(
   new DataView(header.buffer).setBigUint64(0, BigInt(padded), true);
   header.set(json, 8);
   return header;
+}
+
+/** The error of a file that was cut or written by no library of the format. */
+function damaged(file: string, what: string): SyntaxError {
+  return malformed(file, `${what}; fetch or save the file again`);
 }
 
 /** The error of a malformed file. */

@@ -9,6 +9,7 @@
  * Source: transformers 4.45 (tokenization_utils_base.py, AutoTokenizer, the constructors of the fast classes).
  */
 import { join } from "node:path";
+import { LFS_HEAD, refuseLfsPointer } from "./lfs_pointer.ts";
 
 /** The file of a tokenizer. */
 export const TOKENIZER = "tokenizer.json";
@@ -92,15 +93,19 @@ async function readJson(file: string): Promise<unknown> {
   try {
     text = await Deno.readTextFile(file);
   } catch (cause) {
+    const next = file.endsWith(TOKENIZER_CONFIG)
+      ? 'copy it from the model\'s repository, or write {"eos_token": "TOKEN"} into it: the token that ends a text'
+      : 'write them with AutoTokenizer.from_pretrained("MODEL").save_pretrained("FOLDER")';
     throw new TypeError(
-      `${file}: cannot be read; a model folder has tokenizer.json and tokenizer_config.json`,
+      `${file}: cannot be read; a model folder has tokenizer.json and tokenizer_config.json; ${next}`,
       { cause },
     );
   }
+  refuseLfsPointer(new TextEncoder().encode(text.slice(0, LFS_HEAD)), file);
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new TypeError(`${file}: not valid JSON`, { cause });
+    throw new TypeError(`${file}: not valid JSON; fetch or save the file again`, { cause });
   }
 }
 

@@ -11,6 +11,7 @@
  * Source: torch/serialization.py and torch/_utils.py of PyTorch 2 (names and arguments), omegaconf 2.3 (its nodes).
  */
 import { bytesToFloat32, bytesToInt32 } from "./float16.ts";
+import { LFS_HEAD, refuseLfsPointer } from "./lfs_pointer.ts";
 import { PickleGlobal, PickleObject, readPickle } from "./pickle.ts";
 import { fileSource } from "./safetensors.ts";
 import { type ByteSource, isSize, malformed, quote } from "./safetensors_header.ts";
@@ -71,7 +72,11 @@ const mapOf = ([items]: readonly unknown[]) =>
 const rebuild = ([storage, offset, shape, strides]: readonly unknown[]) => {
   const isTensor = storage instanceof Storage && isSize(offset) && isSizes(shape) &&
     isSizes(strides) && shape.length === strides.length;
-  if (!isTensor) throw new SyntaxError("a tensor without storage, offset, shape or strides; torn");
+  if (!isTensor) {
+    throw new SyntaxError(
+      "a tensor without storage, offset, shape or strides; torn: copy or fetch it again",
+    );
+  }
   return new TorchTensor(storage, offset, shape, strides);
 };
 const bytesOf = ([latin1]: readonly unknown[]) =>
@@ -121,12 +126,15 @@ const GLOBALS: ReadonlyMap<string, PickleGlobal> = new Map([
 
 /**
  * Opens a file of torch.save and reads what it describes; no tensor's numbers are read.
- * @throws {SyntaxError} when it is torn, names something that is not allowed, or holds no tensors by name.
+ * @throws {SyntaxError} when it is torn, names something that is not allowed, or holds no tensors by name; {TypeError} for a
+ * pointer of Git LFS.
  */
 export async function openTorchCheckpoint(path: string): Promise<TorchCheckpoint> {
   using memory = new DisposableStack();
   const source = memory.use(await fileSource(path));
-  if (!isZip(await source.read(0, Math.min(4, source.byteLength)))) {
+  const head = await source.read(0, Math.min(LFS_HEAD, source.byteLength));
+  refuseLfsPointer(head, path);
+  if (!isZip(head)) {
     const rule = "torch.save writes zip files since 1.6: load it there and save it again";
     throw malformed(path, `does not begin as a zip file; ${rule}`);
   }
@@ -206,7 +214,9 @@ class TensorValues {
     const entry = this.entries.get(this.prefix + storage.key);
     if (entry?.byteLength !== storage.numElements * width) {
       const rule = `its storage must have ${storage.numElements * width}`;
-      throw new SyntaxError(`${what} has ${entry?.byteLength ?? "no"} bytes; ${rule}; torn`);
+      throw new SyntaxError(
+        `${what} has ${entry?.byteLength ?? "no"} bytes; ${rule}; torn: copy or fetch it again`,
+      );
     }
     if (shape.reduce((a, b) => a * b, 1) > storage.numElements) {
       throw new SyntaxError(`${what} repeats its storage; save it contiguous`);
@@ -214,7 +224,7 @@ class TensorValues {
     const isEmpty = shape.includes(0);
     const last = isEmpty ? -1 : shape.reduce((sum, n, i) => sum + (n - 1) * strides[i], 0);
     if (offset + last >= storage.numElements) {
-      throw new SyntaxError(`${what} reaches beyond its storage; torn`);
+      throw new SyntaxError(`${what} reaches beyond its storage; torn: copy or fetch it again`);
     }
     const bytes = await entry.read(offset * width, (offset + last + 1) * width);
     const numbers = convert(bytes, storage.dtype, what);

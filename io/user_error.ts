@@ -12,6 +12,14 @@ const SYSTEM = [
   Deno.errors.FilesystemLoop,
 ];
 
+/** Deno asks for a flag that no task takes where a path is below /proc, /dev or /sys. */
+function withoutFlag(message: string): string {
+  return message.replace(
+    /^Requires all access to (".*"), run again with the --allow-all flag$/,
+    (_, path) => `${path} is the system's, not a place for files; name a file or folder elsewhere`,
+  );
+}
+
 /**
  * The line that tells a user's mistake.
  * @returns undefined for an error of the program
@@ -25,5 +33,5 @@ export function userMessage(error: unknown): string | undefined {
   const isWrapped = error.constructor === Error &&
     (error.cause !== undefined || /^(No WebGPU adapter|GPU: )/.test(error.message));
   const isMistake = isTyped && !FAULT.test(error.message) || isSystem || isWrapped;
-  return isMistake ? error.message.replace(/\s*\n\s*/g, " ") : undefined;
+  return isMistake ? withoutFlag(error.message).replace(/\s*\n\s*/g, " ") : undefined;
 }

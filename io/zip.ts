@@ -37,13 +37,13 @@ export function isZip(head: Bytes): boolean {
 export async function openZip(source: ByteSource): Promise<ReadonlyMap<string, ZipEntry>> {
   const { offset, byteLength, count } = await findDirectory(source);
   if (byteLength > LARGEST_DIRECTORY || offset + byteLength > source.byteLength) {
-    throw malformed(source.name, `torn: its directory of ${byteLength} bytes is not within it`);
+    throw torn(source.name, `its directory of ${byteLength} bytes is not within it`);
   }
   const directory = await source.read(offset, offset + byteLength);
   const entries = new Map<string, ZipEntry>();
   for (let at = 0, i = 0; i < count; i++) {
     if (at + 46 > directory.length || view(directory, at).getUint32(0, true) !== CENTRAL) {
-      throw malformed(source.name, `torn: entry ${i} of its directory is none`);
+      throw torn(source.name, `entry ${i} of its directory is none`);
     }
     const [entry, length] = readEntry(source, directory.subarray(at), offset);
     if (entries.has(entry.name)) {
@@ -61,7 +61,7 @@ async function findDirectory(source: ByteSource) {
   const tail = await source.read(start, size);
   let at = tail.length - 22;
   while (at >= 0 && view(tail, at).getUint32(0, true) !== END) at--;
-  if (at < 0) throw malformed(source.name, "no zip file, or torn: it has no directory at its end");
+  if (at < 0) throw torn(source.name, "it has no directory at its end");
   const end = view(tail, at);
   for (const disk of [end.getUint16(4, true), end.getUint16(6, true)]) {
     if (disk === 0 || disk === 0xffff) continue; // all ones: zip64 says it
@@ -77,9 +77,9 @@ async function findDirectory(source: ByteSource) {
   const hasLocator = at >= 20 && view(tail, at - 20).getUint32(0, true) === LOCATOR64;
   if (!isLong || !hasLocator) return short;
   const place = number64(view(tail, at - 20), 8);
-  if (place + 56 > size) throw malformed(source.name, "torn: its zip64 record is not within it");
+  if (place + 56 > size) throw torn(source.name, "its zip64 record is not within it");
   const long = view(await source.read(place, place + 56));
-  if (long.getUint32(0, true) !== END64) throw malformed(source.name, "torn: no zip64 record");
+  if (long.getUint32(0, true) !== END64) throw torn(source.name, "it has no zip64 record");
   return { count: number64(long, 32), byteLength: number64(long, 40), offset: number64(long, 48) };
 }
 
@@ -94,23 +94,24 @@ function readEntry(
   const lengths = [28, 30, 32].map((at) => head.getUint16(at, true));
   const [nameLength, extraLength] = lengths;
   const total = lengths.reduce((sum, length) => sum + length, 46);
-  if (total > bytes.length) throw malformed(source.name, "torn: its directory ends in an entry");
+  if (total > bytes.length) throw torn(source.name, "its directory ends in an entry");
   const name = new TextDecoder().decode(bytes.subarray(46, 46 + nameLength));
   const extra = bytes.subarray(46 + nameLength, 46 + nameLength + extraLength);
   const [byteLength, packed, local] = sizes64(head, extra);
   const wrong = (what: string) => malformed(source.name, `entry ${quote(name)} ${what}`);
+  const cut = (what: string) => torn(source.name, `entry ${quote(name)} ${what}`);
   if ((flags & 1) !== 0) throw wrong("is encrypted; save it without a password");
   if (method !== 0) {
     throw wrong(`is compressed (method ${method}); torch.save stores: unpack and zip it with -0`);
   }
-  if (packed !== byteLength) throw wrong(`has ${packed} bytes for ${byteLength}; torn`);
-  if (local + 30 > directoryStart) throw wrong("is not within the file; torn");
+  if (packed !== byteLength) throw cut(`has ${packed} bytes for ${byteLength}`);
+  if (local + 30 > directoryStart) throw cut("is not within the file");
   let data: Promise<number> | undefined;
   const findData = async () => {
     const header = view(await source.read(local, local + 30));
-    if (header.getUint32(0, true) !== LOCAL) throw wrong("has no header; torn");
+    if (header.getUint32(0, true) !== LOCAL) throw cut("has no header");
     const start = local + 30 + header.getUint16(26, true) + header.getUint16(28, true);
-    if (start + byteLength > directoryStart) throw wrong("is not within the file; torn");
+    if (start + byteLength > directoryStart) throw cut("is not within the file");
     return start;
   };
   const entry: ZipEntry = {
@@ -146,6 +147,11 @@ function sizes64(head: DataView, extra: Bytes): number[] {
     at += 4 + length;
   }
   return sizes;
+}
+
+/** The error of a file that was cut, or written over in part. */
+function torn(file: string, what: string): SyntaxError {
+  return malformed(file, `no whole zip file: ${what}; copy or fetch it again`);
 }
 
 function view(bytes: Bytes, at = 0): DataView {

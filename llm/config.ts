@@ -67,10 +67,23 @@ export function parseModelConfig(json: unknown, file: string): ModelConfig {
   }
   const read = new Reader(json as Record<string, unknown>, file);
   const type = read.raw("model_type");
+  checkUnquantised(read);
   if (type === "gpt2") return parseGpt2(read);
   if (type === "llama" || type === "qwen2") return parseLlama(read, type);
   throw new TypeError(
     `${file}: model_type ${JSON.stringify(type)} is not supported; supported are ${SUPPORTED}`,
+  );
+}
+
+/** Quantised weights are packed with scales that no kernel here reads. */
+function checkUnquantised(read: Reader): void {
+  const key = "quantization_config";
+  const value = read.raw(key) ?? null;
+  const { quant_method = "unknown" } = (value ?? {}) as Record<string, unknown>;
+  if (value === null) return;
+  throw new TypeError(
+    `${read.file}: ${key} says that the weights are quantised (${JSON.stringify(quant_method)}); ` +
+      "only bfloat16, float16 and float32 are supported: name the model that it was made from",
   );
 }
 
@@ -93,6 +106,13 @@ function parseLlama(read: Reader, model_type: "llama" | "qwen2"): LlamaConfig {
     true,
     "false: sliding windows are not supported",
   );
+  const layerTypes = read.raw("layer_types") ?? [];
+  read.require(
+    Array.isArray(layerTypes) && layerTypes.every((type) => type === "full_attention"),
+    "layer_types",
+    layerTypes,
+    "full_attention in every layer",
+  );
   const attention_bias = read.flag("attention_bias", false);
   return {
     model_type,
@@ -105,8 +125,7 @@ function parseLlama(read: Reader, model_type: "llama" | "qwen2"): LlamaConfig {
     head_dim,
     max_position_embeddings: read.count("max_position_embeddings"),
     rms_norm_eps: read.positive("rms_norm_eps", 1e-6),
-    rope_theta: read.positive("rope_theta", 10000),
-    rope_scaling: parseRopeScaling(read),
+    ...parseRope(read),
     tie_word_embeddings: read.flag("tie_word_embeddings", false),
     qkv_bias: model_type === "qwen2" || attention_bias,
     output_bias: model_type === "llama" && attention_bias,
@@ -115,20 +134,64 @@ function parseLlama(read: Reader, model_type: "llama" | "qwen2"): LlamaConfig {
   };
 }
 
-function parseRopeScaling(read: Reader): Llama3RopeScaling | null {
-  const scaling = read.raw("rope_scaling");
-  if (scaling === undefined || scaling === null) return null;
-  const inner = new Reader(scaling as Record<string, unknown>, `${read.file}: rope_scaling`);
-  const type = inner.raw("rope_type") ?? inner.raw("type");
+/**
+ * Base and scaling of rotary positions: `rope_theta` and `rope_scaling` until transformers 4, `rope_parameters` with both
+ * in it from 5 on. A file that has both forms must say the same in them: some programs read the one, some the other.
+ */
+function parseRope(read: Reader): Pick<LlamaConfig, "rope_theta" | "rope_scaling"> {
+  const forms = ["rope_scaling", "rope_parameters"].flatMap((key) => read.object(key) ?? []);
+  const thetas = [read, ...forms].filter((form) => (form.raw("rope_theta") ?? null) !== null)
+    .map((form) => [form.file, form.positive("rope_theta")] as const);
+  const scalings = forms.map((form) => [form.file, parseScaling(form)] as const);
+  const rope_scaling = agreed("the scaling", scalings) ?? null;
+  if (rope_scaling) {
+    const { original_max_position_embeddings: inner } = rope_scaling;
+    const key = "original_max_position_embeddings";
+    read.require((read.raw(key) ?? inner) === inner, key, read.raw(key), `the scaling's, ${inner}`);
+  }
+  checkWhole(read);
+  return { rope_theta: agreed("rope_theta", thetas) ?? 10000, rope_scaling };
+}
+
+/** What each place says of one thing: the same, or it is refused. */
+function agreed<T>(key: string, said: readonly (readonly [place: string, value: T])[]) {
+  const [[first, value] = []] = said;
+  for (const [place, other] of said) {
+    if (JSON.stringify(other) === JSON.stringify(value)) continue;
+    throw new TypeError(
+      `${place}: ${key} is ${JSON.stringify(other)}, but ${JSON.stringify(value)} in ${first}; ` +
+        "remove the one that the model was not trained with",
+    );
+  }
+  return value;
+}
+
+function parseScaling(read: Reader): Llama3RopeScaling | null {
+  const layerTypes = read.objectKeys();
+  if (layerTypes.length > 0) {
+    throw new TypeError(
+      `${read.file}: has a form for each type of layer (${layerTypes.join(", ")}); ` +
+        "only one form for all layers is supported",
+    );
+  }
+  checkWhole(read);
+  const named = read.raw("rope_type") ?? read.raw("type");
+  const type = named ?? (read.raw("factor") === undefined ? "default" : undefined);
   if (type === "default") return null;
-  inner.require(type === "llama3", "rope_type", type, "default or llama3");
+  read.require(type === "llama3", "rope_type", type, "default or llama3");
   return {
     rope_type: "llama3",
-    factor: inner.positive("factor"),
-    low_freq_factor: inner.positive("low_freq_factor"),
-    high_freq_factor: inner.positive("high_freq_factor"),
-    original_max_position_embeddings: inner.count("original_max_position_embeddings"),
+    factor: read.positive("factor"),
+    low_freq_factor: read.positive("low_freq_factor"),
+    high_freq_factor: read.positive("high_freq_factor"),
+    original_max_position_embeddings: read.count("original_max_position_embeddings"),
   };
+}
+
+function checkWhole(read: Reader): void {
+  const key = "partial_rotary_factor";
+  const rule = "1: heads that are rotated in part are not supported";
+  read.require((read.raw(key) ?? 1) === 1, key, read.raw(key), rule);
 }
 
 function parseGpt2(read: Reader): Gpt2Config {
@@ -160,6 +223,22 @@ class Reader {
   /** The value as it stands; null counts as absent everywhere else. */
   raw(key: string): unknown {
     return Object.hasOwn(this.values, key) ? this.values[key] : undefined;
+  }
+
+  /** An object below, whose keys messages name by this one; undefined where it is absent. */
+  object(key: string): Reader | undefined {
+    const value = this.raw(key);
+    if (value === undefined || value === null) return undefined;
+    this.require(typeof value === "object" && !Array.isArray(value), key, value, "an object");
+    return new Reader(value as Record<string, unknown>, `${this.file}: ${key}`);
+  }
+
+  /** Keys whose values are objects. */
+  objectKeys(): string[] {
+    return Object.keys(this.values).filter((key) => {
+      const value = this.values[key];
+      return typeof value === "object" && value !== null && !Array.isArray(value);
+    });
   }
 
   require(ok: boolean, key: string, value: unknown, rule: string): void {

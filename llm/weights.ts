@@ -48,6 +48,9 @@ export type WeightData = Float32Array | HalfData;
 /** Tensors that a file has beyond the architecture's and that are no weights: masks, inverse frequencies. */
 const BUFFERS = /\.attn\.(masked_)?bias$|rotary_emb\.inv_freq$/;
 
+/** Types that become f32 or stay as they are. */
+const READABLE = ["F32", "F16", "BF16", "F64"];
+
 /** A model's parameters by name; frees them when disposed. */
 export class Weights {
   #tensors = new Map<string, Tensor>();
@@ -62,7 +65,7 @@ export class Weights {
    * Checks a source against an architecture's tensors, then uploads them one at a time.
    * @param prefix added to every name by some files (`transformer.`); tried when the plain name is absent
    * @param ignored names that may be there without being used (the head of a tied model)
-   * @throws {TypeError} listing missing, mis-shaped and unexpected tensors, before anything is uploaded.
+   * @throws {TypeError} listing missing, mis-shaped, unexpected and unreadable tensors, before anything is uploaded.
    */
   static async load(
     gpu: Gpu,
@@ -221,6 +224,10 @@ function typeOnDevice({ shape }: TensorSpec, storedAs: string | undefined): DTyp
   return storedAs === "BF16" ? "bf16" : storedAs === "F16" ? "f16" : "f32";
 }
 
+/**
+ * Checks names, shapes and types of a source, of which nothing is read.
+ * @returns the name in the file of each tensor that is needed
+ */
 function resolveNames(
   specs: readonly TensorSpec[],
   source: WeightSource,
@@ -237,6 +244,8 @@ function resolveNames(
       problems.push(
         `${found} is [${info.shape.join(", ")}], config.json asks for [${shape.join(", ")}]`,
       );
+    } else if (!READABLE.includes(info.dtype)) {
+      problems.push(`${found} is ${info.dtype}, a weight must be one of ${READABLE.join(", ")}`);
     }
     stored.set(name, found);
   }
@@ -246,7 +255,10 @@ function resolveNames(
   }
   if (problems.length > 0) {
     const more = problems.length > 8 ? `; and ${problems.length - 8} more` : "";
-    throw new TypeError(`${source.name}: ${problems.slice(0, 8).join("; ")}${more}`);
+    throw new TypeError(
+      `${source.name}: ${problems.slice(0, 8).join("; ")}${more}; ` +
+        "config.json and weights must be of one model that is not quantised: fetch both again or name another",
+    );
   }
   return stored;
 }

@@ -1,5 +1,5 @@
-/** How the text of an answer is chosen: the configuration's keys as the options of llm/generate.ts. */
-import type { Tokenizer } from "../data/prompt.ts";
+/** What is asked, and how the text of an answer is chosen: the configuration's keys as the options of llm/generate.ts. */
+import { promptIds, type Tokenizer } from "../data/prompt.ts";
 import type { GenerateOptions } from "../llm/generate.ts";
 import { STREAMS } from "./draws.ts";
 import type { AnswerOptions, Question } from "./method.ts";
@@ -12,6 +12,17 @@ export interface AnswerGeneration {
   readonly top_p: number;
   readonly top_k: number;
   readonly pad_in_answer: boolean;
+}
+
+/** Prompts of questions, token ids each: a question's own thinking speed, or the one for all. */
+export function promptsOf(
+  tokenizer: Tokenizer,
+  questions: readonly Question[],
+  options: Pick<AnswerOptions, "speed">,
+): number[][] {
+  return questions.map(({ question, speed = options.speed }) =>
+    promptIds(tokenizer, question, speed)
+  );
 }
 
 /** Whether the most probable is taken rather than drawn. */

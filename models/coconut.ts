@@ -2,10 +2,11 @@
  * Coconut: stage by stage, steps of text give way to latents, hidden states that are fed back as input embeddings.
  *
  *   stage s  from how far training is (stages.ts);  r = the row's steps without the first s, none at the last stage
- *   row      [question (Thinking speed: auto) ###] [2 s latents] [r ###] [Answer:a eos]
+ *   row      [question (Thinking speed: auto) ###] [n_latents_per_step s latents] [r ###] [Answer:a eos]
  *   latent   z_1 = h(question's last token), z_{i+1} = h(z_i): last hidden states after the final norm, on one cache
  *   loss     mean of -log p(token | everything before it) over all tokens behind the latents; gradients flow through z
- *   answer   question (Thinking speed: auto) ### -> 6 latents -> ### -> text to eos; #L is 6
+ *   answer   question (Thinking speed: auto) ### -> latents -> ### -> text to eos; #L is the number of latents: that of the
+ *            last stage (6 by default), another one, or until the next token is ### (`n_latent_forward`)
  *
  * Source: Hao et al., Training Large Language Models to Reason in a Continuous Latent Space, arXiv 2412.06769; the
  * published CoLaR code (models/coconut.py, models/model_base.py: fixed_length_latent_generate), arXiv 2505.16552.
@@ -13,9 +14,11 @@
  * **Deviations.** As in the published code latents have no `<bot>` and `<eot>` tokens around them and the optimizer goes
  * on through the stages. `corrected`: stages last n_epochs_per_stage, or are Coconut's own with `official` (`stage_rule`,
  * A3, A4), pads carry no label (`label_pads`, A5), the first token behind the latents does (`supervise_transition`, A6),
- * no line end stands before `###` (`final_newline`, A7), positions skip pads (`position_ids`, A8), latents see the prompt
- * when answering too (`cache_in_latent_loop`, A1). In both profiles pads that no loss uses are not there, the stages may
- * follow shares of the run (`stage_ends`), and `current_stage` and `coconut_proj`, which nothing reads or which crash
+ * no line end stands before `###` (`final_newline`, A7), `###` is tokenised alone (`separator_tokens`), positions skip
+ * pads (`position_ids`, A8), latents see the prompt when answering too (`cache_in_latent_loop`, A1), answers are without
+ * top-k and [PAD] (`top_k`, `pad_in_answer`). In both profiles pads that no loss uses are not there, the stages may
+ * follow shares of the run (`stage_ends`), answers may have another speed and number of latents than training
+ * (`compression_factor`, `n_latent_forward`), and `current_stage` and `coconut_proj`, which nothing reads or which crash
  * there (C1), are no keys.
  */
 import type { Graph } from "../autograd/tape.ts";
@@ -23,7 +26,13 @@ import { promptIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import type { AnswerGeneration } from "./answering.ts";
-import { chainAnswers, type ChainThinker, chainTraces } from "./chain_generate.ts";
+import {
+  chainAnswers,
+  type ChainGeneration,
+  type ChainThinker,
+  chainTraces,
+} from "./chain_generate.ts";
+import { thinkingSpeeds } from "./compression.ts";
 import { type Chain, chainLatents, continueChain } from "./latent_chain.ts";
 import type {
   Answer,
@@ -45,7 +54,7 @@ import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } fr
 /** What Coconut is built from: `model.model_kwargs` of the configuration; configs/models/coconut.yaml says what keys mean. */
 export interface CoconutOptions extends TrainingOptions {
   readonly coconut_config: StagedOptions & { readonly n_latents_per_step: number };
-  readonly latent_generation_config: { readonly cache_in_latent_loop: boolean };
+  readonly latent_generation_config: ChainGeneration & { readonly cache_in_latent_loop: boolean };
   readonly answer_generation_config: AnswerGeneration;
 }
 
@@ -60,7 +69,7 @@ export interface StageLoss extends Losses {
 export class Coconut implements Method {
   readonly backbone: Backbone;
   readonly tokenizer: Tokenizer;
-  readonly speeds: readonly ThinkingSpeed[] = ["auto"];
+  readonly speeds: readonly ThinkingSpeed[];
   readonly #options: CoconutOptions;
   readonly #trained: Trained;
 
@@ -71,6 +80,7 @@ export class Coconut implements Method {
     this.backbone = backbone;
     this.tokenizer = tokenizer;
     this.#options = options;
+    this.speeds = thinkingSpeeds(options.latent_generation_config.compression_factor);
     this.#trained = trainBackbone(backbone, options, seed);
   }
 
@@ -114,13 +124,14 @@ export class Coconut implements Method {
     return chainTraces(this.thinker, questions, options);
   }
 
-  /** What answers: with as many latents as the last stage has. */
+  /** What answers: as trained with as many latents as the last stage has. */
   get thinker(): ChainThinker {
     const { coconut_config: config, latent_generation_config: latent } = this.#options;
     return {
       backbone: this.backbone,
       tokenizer: this.tokenizer,
       numLatents: config.max_n_stage * config.n_latents_per_step,
+      thinking: latent,
       cacheInLatentLoop: latent.cache_in_latent_loop,
       generation: this.#options.answer_generation_config,
     };

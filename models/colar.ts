@@ -16,9 +16,9 @@
  *
  * **Deviations.** Rows are packed without the pads that nothing uses. `corrected`: rows end in a real group (`layout`,
  * A14); the second pass feeds samples times embeds_std, each after the token that predicted it, and supervises the answer
- * alone (`second_pass_*`, A17); answers without top-k and [PAD]. In both profiles: the answer continues the cache of the
- * latents (B3), pred_compressed_cot is read (C1), embeds_std of unknown models is measured, draws are keyed by question and
- * position (C11).
+ * alone (`second_pass_*`, A17); `###` is tokenised alone (`separator_tokens`); answers without top-k and [PAD] (`top_k`,
+ * `pad_in_answer`). In both profiles: the answer continues the cache of the latents (B3), pred_compressed_cot is read (C1),
+ * embeds_std of unknown models is measured, draws are keyed by question and position (C11).
  */
 import type { Graph } from "../autograd/tape.ts";
 import type { QsaRow } from "../data/qsa.ts";

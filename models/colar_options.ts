@@ -1,6 +1,7 @@
 /** What CoLaR is built from: `model.model_kwargs` of the configuration; configs/models/colar.yaml says what keys mean. */
 import type { AnswerGeneration } from "./answering.ts";
-import type { GroupLayout } from "./compression.ts";
+import type { GroupLayout, SpeedSetting } from "./compression.ts";
+import type { LatentCount } from "./latent_generate.ts";
 import type { TrainingOptions } from "./trained.ts";
 
 /** How a batch becomes a loss. */
@@ -22,12 +23,9 @@ export interface LatentCotOptions {
 }
 
 /** How it thinks. */
-export interface LatentGenerationOptions {
-  readonly max_n_latent_forward: number;
-  readonly n_latent_forward: number | null;
-  readonly compression_factor: number | string | readonly (number | "auto")[];
+export interface LatentGenerationOptions extends LatentCount {
+  readonly compression_factor: SpeedSetting;
   readonly latent_temperature: number;
-  readonly eol_temperature: number;
 }
 
 /** What reinforcement draws, and which log-probabilities its loss is made of. */
@@ -55,10 +53,11 @@ export interface ColarOptions extends TrainingOptions {
 }
 
 /**
- * A loss needs a term.
+ * A loss needs a term; that of reinforcement has terms of its own.
  * @throws {RangeError} when every weight is 0.
  */
-export function checkWeights({ latent_cot_config: config }: ColarOptions): void {
+export function checkWeights({ latent_cot_config: config, do_rl }: ColarOptions): void {
+  if (do_rl) return;
   const weights = [
     config.ce_weight,
     config.embed_modeling_weight,

@@ -26,7 +26,7 @@ import { gaussianLogProb } from "../ops/gaussian.ts";
 import { gather } from "../ops/gather.ts";
 import { rowKey, uniformOf } from "../ops/random.ts";
 import type { ReinforcementOptions } from "./colar_options.ts";
-import { compressionFactors, thinkingSpeeds } from "./compression.ts";
+import { compressionFactors, type SpeedSetting, thinkingSpeeds } from "./compression.ts";
 import { STREAMS } from "./draws.ts";
 import { answerInputs, answerLabels, type ColarRollout, keepRollout } from "./colar_rollout.ts";
 import { type AnswerDraws, latentGenerate, type Thinker } from "./latent_generate.ts";
@@ -39,9 +39,7 @@ export interface ReinforcedThinker extends Thinker {
     readonly latent_cot_config: {
       readonly max_compression_factor: number | string | readonly number[];
     };
-    readonly latent_generation_config: {
-      readonly compression_factor: number | string | readonly ThinkingSpeed[];
-    };
+    readonly latent_generation_config: { readonly compression_factor: SpeedSetting };
     readonly rl_config: ReinforcementOptions;
   };
 }
@@ -80,9 +78,11 @@ export class ColarPolicy implements Policy {
     const { seed, sampleIds } = draw;
     const { tokenizer } = this.thinker;
     const speeds = sampleIds.map((id) => this.#speed(seed, id));
-    const asked = questions.map((question, i) => ({ id: sampleIds[i], question }));
+    const asked = questions.map((question, i) => ({
+      ...{ id: sampleIds[i], question, speed: speeds[i] },
+    }));
     const answers = await latentGenerate(this.thinker, asked, {
-      ...{ seed, speeds, speed: speeds[0], greedy: false, trace: true },
+      ...{ seed, speed: speeds[0], greedy: false, trace: true },
       recorded: recorded ?? this.#draws(draw),
     });
     return answers.map((answer, i) =>

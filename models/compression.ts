@@ -70,13 +70,12 @@ export function compressionFactors(value: number | string | readonly number[]): 
   return typeof value === "string" ? value.split(",").map(Number) : value;
 }
 
-/**
- * The thinking speeds that are reported.
- * @param value a speed, a list, or numbers as text: `2,5`
- */
-export function thinkingSpeeds(
-  value: number | string | readonly (number | "auto")[],
-): readonly (number | "auto")[] {
-  if (typeof value === "number" || value === "auto") return [value];
-  return typeof value === "string" ? value.split(",").map(Number) : value;
+/** Thinking speeds as the configuration has them: one, a list, or a list as text, `2,auto`. */
+export type SpeedSetting = number | string | readonly (number | "auto")[];
+
+/** The thinking speeds that are reported. */
+export function thinkingSpeeds(value: SpeedSetting): readonly (number | "auto")[] {
+  if (typeof value === "number") return [value];
+  if (typeof value !== "string") return value;
+  return value.split(",").map((speed) => speed.trim() === "auto" ? "auto" : Number(speed));
 }

@@ -8,19 +8,20 @@
  * Source: Wei et al., arXiv 2201.11903; the published CoLaR code (models/cot.py, models/model_base.py: text_generate),
  * arXiv 2505.16552.
  *
- * **Deviations.** Rows are packed: of the pads that the published code puts between question and steps one is kept, in
- * rows with shorter steps than the longest, because the first `###` is predicted from it (B12); in both profiles.
- * `###` is tokenised alone (`separator_tokens`). #L counts the tokens exactly (`reasoning_length`). Answers are drawn
- * without top-k and never hold [PAD] (`top_k`, `pad_in_answer`); draws are keyed by question and position.
+ * **Deviations.** `corrected`: `###` is tokenised alone (`separator_tokens`), #L counts the tokens exactly
+ * (`reasoning_length`), answers are drawn without top-k and never hold [PAD] (`top_k`, `pad_in_answer`). In both
+ * profiles rows are packed: of the pads that the published code puts between question and steps one is kept, in rows with
+ * shorter steps than the longest, because the first `###` is predicted from it (B12); draws are keyed by question and
+ * position.
  */
 import type { Graph } from "../autograd/tape.ts";
-import { answerIds, cotStepsIds, promptIds, questionIds, type Tokenizer } from "../data/prompt.ts";
+import { answerIds, cotStepsIds, questionIds, type Tokenizer } from "../data/prompt.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { packRows } from "../llm/tokens.ts";
 import { embedding } from "../ops/embedding.ts";
-import type { AnswerGeneration } from "./answering.ts";
+import { type AnswerGeneration, promptsOf } from "./answering.ts";
 import { IGNORED, languageLoss } from "./language_loss.ts";
 import type {
   Answer,
@@ -104,8 +105,7 @@ export class Cot implements Method {
   }
 
   answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
-    const { tokenizer } = this;
-    const prompts = questions.map(({ question }) => promptIds(tokenizer, question, options.speed));
+    const prompts = promptsOf(this.tokenizer, questions, options);
     return textGenerate(this.#writer, questions, prompts, options);
   }
 

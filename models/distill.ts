@@ -1,12 +1,13 @@
 /**
- * Distill, CoLaR's baseline after CODI: one model learns to answer behind its written steps (the teacher) and behind six
- * latents (the student), whose hidden states at the `:` of `Answer:` are pulled to the teacher's.
+ * Distill, CoLaR's baseline after CODI: one model learns to answer behind its written steps (the teacher) and behind n
+ * latents (the student; six by default), whose hidden states at the `:` of `Answer:` are pulled to the teacher's.
  *
  *   teacher  [question (Thinking speed: auto) ###] [steps ###] [Answer:a eos]
- *   student  [question (Thinking speed: auto) ###] z_1 .. z_6 [###] [Answer:a eos],  z = W2 gelu(W0 h + b0) + b2
- *   loss     alpha * -log p(steps, answer | question) + beta * -log p(answer | question, z)
+ *   student  [question (Thinking speed: auto) ###] z_1 .. z_n [###] [Answer:a eos],  z = W2 gelu(W0 h + b0) + b2
+ *   loss     alpha * -log p(steps, answer | question) + beta * -log p(answer | question, z); `corrected`: of ### too
  *            + gamma * mean over layers of smooth_l1(student, teacher), teacher detached
- *   answer   question (Thinking speed: auto) ### -> six latents -> ### -> text to eos; #L is six
+ *   answer   question (Thinking speed: auto) ### -> latents -> ### -> text to eos; #L is the number of latents: n, another
+ *            number, or until the next token is ### (`n_latent_forward`)
  *
  * The passes are in teacher_student.ts, the distance in distillation.ts, the method around them in self_distillation.ts.
  *
@@ -16,12 +17,15 @@
  * **Deviations.** Published it cannot run: the configuration names a class that does not exist (A9). The projector is on
  * as it is there, whatever `distill_proj` says there; here False leaves it out. What sets Distill apart from CODI (A10)
  * is a key each: `distill_proj`, `proj_layer_norm`, `distill_loss_div_std`, `include_last_cot`, besides target_modules
- * and lr. `corrected`: pads carry no labels, the first token behind question and latents carries one, positions count
- * real tokens (A5, A6, A8), latents see the prompt when answering (A1). In both profiles the student's cache is its own,
- * not the one that the teacher extended (A11), rows are packed without the pads that nothing uses, and draws are keyed by
- * question and position. Which of alpha and beta weighs which loss is from the paper; both are 1.
+ * and lr. `corrected`: pads carry no labels (`label_pads`, A5), the first token behind question and latents carries one,
+ * which is the student's `###` (`supervise_transition`, A6), positions count real tokens (`position_ids`, A8), `###` is
+ * tokenised alone (`separator_tokens`), latents see the prompt when answering (`cache_in_latent_loop`, A1), answers are
+ * without top-k and [PAD] (`top_k`, `pad_in_answer`). In both profiles the student's cache is its own, not the one that
+ * the teacher extended (A11), rows are packed without the pads that nothing uses, and draws are keyed by question and
+ * position. Which of alpha and beta weighs which loss is from the paper; both are 1.
  */
 import type { AnswerGeneration } from "./answering.ts";
+import type { ChainGeneration } from "./chain_generate.ts";
 import type { CreateMethod, MethodContext } from "./method.ts";
 import type { LayoutOptions } from "./segments.ts";
 import { SelfDistillation, type SelfDistillationSettings } from "./self_distillation.ts";
@@ -31,7 +35,7 @@ import type { TrainingOptions } from "./trained.ts";
 export interface DistillOptions extends TrainingOptions {
   readonly answer_generation_config: AnswerGeneration;
   readonly distill_config: LayoutOptions & {
-    /** Latents, in training and when answering. */
+    /** Latents in training. */
     readonly n_latents: number;
     readonly distill_proj: boolean;
     readonly proj_layer_norm: boolean;
@@ -42,7 +46,7 @@ export interface DistillOptions extends TrainingOptions {
     readonly beta: number;
     readonly gamma: number;
   };
-  readonly latent_generation_config: { readonly cache_in_latent_loop: boolean };
+  readonly latent_generation_config: ChainGeneration & { readonly cache_in_latent_loop: boolean };
 }
 
 /** The method; see the head of this file. */
@@ -77,6 +81,7 @@ function settingsOf(
     studentLayout: config,
     compared: { withEmbeddings: false, divideByStd: config.distill_loss_div_std },
     weights: { teacher: config.alpha, student: config.beta, distill: config.gamma },
+    thinking: options.latent_generation_config,
     cacheInLatentLoop: options.latent_generation_config.cache_in_latent_loop,
     generation: options.answer_generation_config,
   };

@@ -9,12 +9,13 @@
  * Source: Deng et al., From Explicit CoT to Implicit CoT, arXiv 2405.14838; the published CoLaR code (models/icot.py,
  * models/model_base.py: text_generate), arXiv 2505.16552.
  *
- * **Deviations.** The published code, as Coconut does, removes whole steps by epoch, where the paper removes tokens and
- * renews the optimizer at each stage; so does this file. `corrected`: stages last n_epochs_per_stage (`stage_rule`, A3),
- * pads carry no label (`label_pads`, A5), the first token behind the question does (`supervise_transition`, A6), no line
- * end stands before `###` (`final_newline`, A7), positions skip pads (`position_ids`, A8), answers go on from the prompt
- * of training (`icot_prompt`, A2), #L is exact (`reasoning_length`). In both profiles pads that no loss uses are not
- * there, and the stages may follow shares of the run (`stage_ends`).
+ * **Deviations.** As in the published CoLaR code whole steps vanish, a stage after the other, and one optimizer goes on
+ * through them; iCoT's paper removes tokens, and renews the optimizer at each stage. `corrected`: stages last
+ * n_epochs_per_stage (`stage_rule`, A3), pads carry no label (`label_pads`, A5), the first token behind the question does
+ * (`supervise_transition`, A6), no line end stands before `###` (`final_newline`, A7), `###` is tokenised alone
+ * (`separator_tokens`), positions skip pads (`position_ids`, A8), answers go on from the prompt of training
+ * (`icot_prompt`, A2), without top-k and [PAD] (`top_k`, `pad_in_answer`), #L is exact (`reasoning_length`). In both
+ * profiles pads that no loss uses are not there, and the stages may follow shares of the run (`stage_ends`).
  */
 import type { Graph } from "../autograd/tape.ts";
 import { promptIds, questionIds, type Tokenizer } from "../data/prompt.ts";
@@ -22,7 +23,7 @@ import type { QsaRow } from "../data/qsa.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { packRows } from "../llm/tokens.ts";
 import { embedding } from "../ops/embedding.ts";
-import type { AnswerGeneration } from "./answering.ts";
+import { type AnswerGeneration, promptsOf } from "./answering.ts";
 import { languageLoss } from "./language_loss.ts";
 import type {
   Answer,
@@ -114,12 +115,9 @@ export class Icot implements Method {
 
   answer(questions: readonly Question[], options: AnswerOptions): Promise<Answer[]> {
     const { tokenizer } = this;
-    const isTraining = this.#options.icot_config.icot_prompt === "training";
-    const prompts = questions.map(({ question }) =>
-      isTraining
-        ? promptIds(tokenizer, question, options.speed)
-        : questionIds(tokenizer, question, "")
-    );
+    const prompts = this.#options.icot_config.icot_prompt === "training"
+      ? promptsOf(tokenizer, questions, options)
+      : questions.map(({ question }) => questionIds(tokenizer, question, ""));
     return textGenerate(this.#writer, questions, prompts, options);
   }
 

@@ -12,10 +12,14 @@
 import type { Graph } from "../autograd/tape.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { scale } from "../ops/add.ts";
+import { sampleGaussian } from "../ops/gaussian.ts";
 import { gather } from "../ops/gather.ts";
 import { gelu } from "../ops/gelu.ts";
+import type { GaussianPart } from "./latent_trace.ts";
 import { Layers } from "./layers.ts";
 import type { TrainedTensor } from "./method.ts";
+import type { Propose, ThinkingDraws } from "./thinking.ts";
 
 const DETERMINISTIC_STD = 1e-9;
 
@@ -77,4 +81,28 @@ export class LatentHead implements Disposable {
   [Symbol.dispose](): void {
     this.#layers[Symbol.dispose]();
   }
+}
+
+/** How latents are drawn. */
+export interface DrawnLatentOptions {
+  /** Scale of the embeddings, in whose units the head predicts. */
+  readonly embedsStd: number;
+  /** Factor of the standard deviation. */
+  readonly latentTemperature: number;
+  /** Absent: latents are means. */
+  readonly draws: Pick<ThinkingDraws, "eps"> | undefined;
+}
+
+/** Latents that a head predicts, drawn or their means. */
+export function drawnLatents(
+  head: LatentHead,
+  { embedsStd, latentTemperature, draws }: DrawnLatentOptions,
+): Propose<GaussianPart> {
+  return (g, hidden, rows, latent) => {
+    const { mean, logStd } = head.forward(g, hidden);
+    const z = draws
+      ? sampleGaussian(g, mean, logStd, draws.eps(g, rows, latent), latentTemperature)
+      : mean;
+    return { embeds: scale(g, z, embedsStd), kept: { mean, logStd } };
+  };
 }

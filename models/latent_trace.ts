@@ -6,24 +6,28 @@
  *   stop_log_prob  log-probability of ### behind each, at temperature 1, [N]
  *   hidden.L       output of block L where a latent stands, from 1; the last block's after the final norm, [N, D]
  *
- * Chained latents (latent_chain.ts) are hidden states: they have neither a Gaussian nor a decision to stop.
+ * Chained latents (latent_chain.ts) are hidden states, or made of them: they have no Gaussian, and stop_log_prob only
+ * where the model decides when to stop.
  */
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone, ForwardResult } from "../llm/backbone.ts";
 import type { LatentTrace } from "./method.ts";
 
-/** One drawn latent of one row. */
-export interface Latent {
+/** One latent of one row. */
+export interface FedLatent {
   /** What was fed, [D]. */
   readonly embeds: Float32Array;
-  /** The Gaussian that it is from, in units of embeds_std, before any temperature, [D]. */
-  readonly mean: Float32Array;
-  readonly logStd: Float32Array;
   /** Log-probability of `###` after it, at temperature 1. */
   readonly separatorLogProb: number;
   /** Where it stands, the outputs of the blocks asked for, [D] each. */
   readonly states: readonly Float32Array[];
 }
+
+/** What is kept of the Gaussian that a latent is from: in units of embeds_std, before any temperature, [D] each. */
+export type GaussianPart = "mean" | "logStd";
+
+/** One latent of one row, with what else of it is kept: of a drawn one its Gaussian. */
+export type Latent<K extends string = GaussianPart> = FedLatent & Readonly<Record<K, Float32Array>>;
 
 /**
  * The outputs of some blocks.
@@ -56,16 +60,23 @@ export function thoughtTrace(latents: readonly Latent[], layers: readonly number
   };
 }
 
-/**
- * What is kept of chained latents, one question's.
- * @param states of each latent, those of each layer, [D]
- */
+/** What is kept of chained latents. */
+export interface ChainedLatents {
+  /** As fed, [D] each. */
+  readonly latents: readonly Float32Array[];
+  /** Of each latent, those of each layer, [D]. */
+  readonly states: readonly (readonly Float32Array[])[];
+  /** Where the model decides when to stop: log-probability of `###` behind each. */
+  readonly stopLogProbs?: readonly number[];
+}
+
+/** What is kept of chained latents, one question's. */
 export function chainTrace(
-  latents: readonly Float32Array[],
-  states: readonly (readonly Float32Array[])[],
+  { latents, states, stopLogProbs }: ChainedLatents,
   layers: readonly number[],
 ): LatentTrace {
-  return { latents: joined(latents), ...hiddenTrace(states, layers) };
+  const decided = stopLogProbs && { stop_log_prob: Float32Array.from(stopLogProbs) };
+  return { latents: joined(latents), ...decided, ...hiddenTrace(states, layers) };
 }
 
 function hiddenTrace(

@@ -46,6 +46,7 @@ export interface Losses {
 
 /** How questions are answered. */
 export interface AnswerOptions {
+  /** Of questions that have none of their own. */
   readonly speed: ThinkingSpeed;
   /** True: latents are means, the end of thinking and the tokens are the most probable. False: all are drawn. */
   readonly greedy: boolean;
@@ -57,6 +58,8 @@ export interface AnswerOptions {
 export interface Question {
   readonly id: number;
   readonly question: string;
+  /** The thinking speed that its prompt names. @default {that of the options} */
+  readonly speed?: ThinkingSpeed;
 }
 
 /** What a method made of one question. */

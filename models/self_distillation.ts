@@ -3,7 +3,7 @@
  *
  *   loss    teacher's weight * -log p(steps, answer | question) + student's * -log p(answer | question, z)
  *           + distill's * the distance of the student's hidden states to the teacher's (distillation.ts)
- *   answer  question (Thinking speed: auto) ### -> n latents -> ### -> text to eos; #L is n
+ *   answer  question (Thinking speed: auto) ### -> latents, n of them by default -> ### -> text to eos
  *
  * Source: Shen et al., CODI, arXiv 2502.21074; the published CoLaR code (models/distill.py).
  */
@@ -14,7 +14,13 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone } from "../llm/backbone.ts";
 import { sum } from "../ops/add.ts";
 import type { AnswerGeneration } from "./answering.ts";
-import { chainAnswers, type ChainThinker, chainTraces } from "./chain_generate.ts";
+import {
+  chainAnswers,
+  type ChainGeneration,
+  type ChainThinker,
+  chainTraces,
+} from "./chain_generate.ts";
+import { thinkingSpeeds } from "./compression.ts";
 import { distillation, type DistillationOptions, layerStates } from "./distillation.ts";
 import type { Projection } from "./latent_chain.ts";
 import { LatentProjector } from "./latent_projector.ts";
@@ -25,6 +31,7 @@ import type {
   Method,
   MethodContext,
   Question,
+  ThinkingSpeed,
   TracedAnswer,
   TraceOptions,
   TrainedTensor,
@@ -35,6 +42,7 @@ import { checkVocabulary, trainBackbone, type Trained, type TrainingOptions } fr
 
 /** In what the methods differ. */
 export interface SelfDistillationSettings {
+  /** Latents in training. */
   readonly numLatents: number;
   /** Undefined: hidden states are fed as they are. */
   readonly projector:
@@ -50,6 +58,8 @@ export interface SelfDistillationSettings {
     readonly student: number;
     readonly distill: number;
   };
+  /** How it thinks when answering. */
+  readonly thinking: ChainGeneration;
   /** Whether latents see the prefix when answering (A1). */
   readonly cacheInLatentLoop: boolean;
   readonly generation: AnswerGeneration;
@@ -68,7 +78,7 @@ export interface Distilled extends Losses {
 export class SelfDistillation implements Method {
   readonly backbone: Backbone;
   readonly tokenizer: Tokenizer;
-  readonly speeds = ["auto"] as const;
+  readonly speeds: readonly ThinkingSpeed[];
   readonly parameters: readonly TrainedTensor[];
   #trained: Trained;
   #projector: LatentProjector | undefined;
@@ -80,6 +90,7 @@ export class SelfDistillation implements Method {
     checkVocabulary(backbone, tokenizer);
     this.backbone = backbone;
     this.tokenizer = tokenizer;
+    this.speeds = thinkingSpeeds(settings.thinking.compression_factor);
     this.#trained = trainBackbone(backbone, options, seed);
     const { hiddenSize } = backbone;
     const form = settings.projector;

@@ -1,7 +1,9 @@
 /**
- * The latent loop: a hidden state gives a Gaussian, its sample times embeds_std is the next input embedding, one cached
- * forward pass gives the next hidden state; a row stops when the next token drawn from it is `###`, or after a fixed
- * number of latents.
+ * The latent loop: a hidden state proposes the next input embedding, one cached forward pass gives the next hidden state;
+ * a row stops when the next token, the most probable or drawn, is `###`, or after a fixed number of latents.
+ *
+ *   drawn    N(mean, std) from the latent head, its sample or mean times embeds_std (CoLaR): latent_head.ts
+ *   chained  the hidden state itself, or what a projection makes of it (Coconut, Distill, CODI): chain_generate.ts
  *
  * Several latents are recorded before anything is read, because an awaited read costs 10 ms. What a row computes in
  * such a chunk after it stopped is forgotten: its cache is cut back to the latent that stopped it, and it leaves the
@@ -13,15 +15,12 @@ import { Graph } from "../autograd/tape.ts";
 import type { Scope } from "../gpu/pool.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { Backbone, ForwardResult } from "../llm/backbone.ts";
-import { scale } from "../ops/add.ts";
 import { logits as headLogits, logProbs } from "../ops/cross_entropy.ts";
-import { sampleGaussian } from "../ops/gaussian.ts";
 import { gather } from "../ops/gather.ts";
 import { normals, uniforms } from "../ops/random.ts";
 import { greedy, sample } from "../ops/sample.ts";
 import { STREAMS } from "./draws.ts";
-import type { Gaussian, LatentHead } from "./latent_head.ts";
-import { blockOutputs, type Latent } from "./latent_trace.ts";
+import { blockOutputs, type GaussianPart, type Latent } from "./latent_trace.ts";
 import type { Prefilled } from "./prefill.ts";
 
 /** Random numbers of the loop: for rows of the prefilled batch, one call for each latent. */
@@ -32,20 +31,37 @@ export interface ThinkingDraws {
   stop(g: Graph, rows: readonly number[], latent: number): Tensor;
 }
 
+/** A proposed latent of each row. */
+export interface Proposal<K extends string> {
+  /** What is fed, [B, D]. */
+  readonly embeds: Tensor;
+  /** What a trace keeps of it besides, [B, D] each. */
+  readonly kept: Readonly<Record<K, Tensor>>;
+}
+
+/**
+ * Makes the next latent of hidden states.
+ * @param hidden after the final norm, [B, D]
+ * @param rows of the prefilled batch, which key draws
+ * @param latent its number, from 0
+ */
+export type Propose<K extends string> = (
+  g: Graph,
+  hidden: Tensor,
+  rows: readonly number[],
+  latent: number,
+) => Proposal<K>;
+
 /** How to think. */
 export interface ThinkingOptions {
   readonly maxLatents: number;
   /** True: exactly `maxLatents`, without a decision. @default {false} */
   readonly isFixed?: boolean;
   readonly separatorId: number;
-  /** Scale of the embeddings, in whose units the head predicts. */
-  readonly embedsStd: number;
-  /** Factor of the standard deviation. */
-  readonly latentTemperature: number;
   /** Divides the logits of the decision to stop. */
   readonly eolTemperature: number;
-  /** Absent: latents are means, and a row stops when `###` is the most probable token. */
-  readonly draws: ThinkingDraws | undefined;
+  /** Absent: a row stops when `###` is the most probable token. */
+  readonly draws: Pick<ThinkingDraws, "stop"> | undefined;
   /** Return every latent with its distribution: costs reads. @default {false} */
   readonly trace?: boolean;
   /** With `trace`: blocks whose outputs at the latents are kept, from 1. @default {none} */
@@ -53,13 +69,13 @@ export interface ThinkingOptions {
 }
 
 /** One row's thinking. */
-export interface Thought {
+export interface Thought<K extends string = GaussianPart> {
   /** #L: latents fed, at least 1. */
   readonly numLatents: number;
   /** Whether `###` was drawn rather than the limit reached or the number fixed. */
   readonly stopped: boolean;
   /** With `trace`, the latents. */
-  readonly latents: readonly Latent[];
+  readonly latents: readonly Latent<K>[];
 }
 
 /** Latents recorded between two reads; a row that stops inside wastes the rest. */
@@ -93,15 +109,15 @@ export function keyedDraws(
  * Thinks; afterwards each row of the cache ends with its last latent.
  * @returns one thought per row
  */
-export async function think(
+export async function think<K extends string>(
   backbone: Backbone,
-  head: LatentHead,
+  propose: Propose<K>,
   { cache, rows, last }: Prefilled,
   options: ThinkingOptions,
-): Promise<Thought[]> {
+): Promise<Thought<K>[]> {
   const { gpu } = backbone.weights;
   const begins = rows.map((row) => cache.lengthOf(row));
-  const thoughts = rows.map(() => ({ numLatents: 0, stopped: false, latents: [] as Latent[] }));
+  const thoughts = rows.map(() => ({ numLatents: 0, stopped: false, latents: [] as Latent<K>[] }));
   let active = rows.map((_, i) => i);
   let hidden = last;
   using chunks = new DisposableStack(); // an error gives their memory back too
@@ -110,9 +126,9 @@ export async function think(
     const chunk = chunks.use(gpu.scope());
     const g = new Graph(gpu, chunk, { training: false });
     const count = Math.min(LATENTS_PER_READ, options.maxLatents - done);
-    const steps: Step[] = [];
+    const steps: Step<K>[] = [];
     for (let t = 0; t < count; t++) {
-      const latent = nextLatent(g, head, hidden, active, done + t, options);
+      const latent = propose(g, hidden, active, done + t);
       const tokens = cache.extend(chunk, active.map((i) => ({ row: rows[i], length: 1 })));
       const hiddenStates = options.layers !== undefined;
       const result = backbone.forward(g, latent.embeds, tokens, { cache, hiddenStates });
@@ -149,29 +165,9 @@ export async function think(
   return thoughts;
 }
 
-interface Step {
+interface Step<K extends string> {
   readonly next: { data(): Promise<ArrayLike<number>> } | undefined;
-  readonly trace: (() => Promise<Latent[]>) | undefined;
-}
-
-interface Fed extends Gaussian {
-  readonly embeds: Tensor;
-}
-
-/** The next input embedding, [B, D], and where it is from. */
-function nextLatent(
-  g: Graph,
-  head: LatentHead,
-  hidden: Tensor,
-  active: readonly number[],
-  latent: number,
-  { draws, latentTemperature, embedsStd }: ThinkingOptions,
-): Fed {
-  const { mean, logStd } = head.forward(g, hidden);
-  const z = draws
-    ? sampleGaussian(g, mean, logStd, draws.eps(g, active, latent), latentTemperature)
-    : mean;
-  return { mean, logStd, embeds: scale(g, z, embedsStd) };
+  readonly trace: (() => Promise<Latent<K>[]>) | undefined;
 }
 
 /** The token that would follow, u32 [B], from the full distribution. */
@@ -190,28 +186,33 @@ function decide(
   return sample(g, logits, numbers, { vocab, temperature: eolTemperature }).tokens;
 }
 
-function readLatent(
+function readLatent<K extends string>(
   g: Graph,
   backbone: Backbone,
-  { embeds, mean, logStd }: Fed,
+  { embeds, kept }: Proposal<K>,
   result: ForwardResult,
   { separatorId, layers = [] }: ThinkingOptions,
-): () => Promise<Latent[]> {
+): () => Promise<Latent<K>[]> {
   const [rows, dim] = embeds.shape;
   const labels = new Uint32Array(rows).fill(separatorId);
   const separator = logProbs(g, result.hidden, backbone.head, labels);
   const states = blockOutputs(backbone, result, layers);
-  const reads = [embeds, mean, logStd, separator, ...states].map((t) => g.gpu.readback(t));
+  const names = Object.keys(kept) as K[];
+  const tensors = [separator, embeds, ...names.map((name) => kept[name]), ...states];
+  const reads = tensors.map((tensor) => g.gpu.readback(tensor));
   return async () => {
-    const [e, m, s, p, ...outputs] = await Promise.all(
+    const [separatorLogProbs, ...read] = await Promise.all(
       reads.map((r) => r.data() as Promise<Float32Array>),
     );
-    return Array.from({ length: rows }, (_, b) => ({
-      embeds: e.slice(b * dim, (b + 1) * dim),
-      mean: m.slice(b * dim, (b + 1) * dim),
-      logStd: s.slice(b * dim, (b + 1) * dim),
-      separatorLogProb: p[b],
-      states: outputs.map((of) => of.slice(b * dim, (b + 1) * dim)),
-    }));
+    return Array.from({ length: rows }, (_, b) => {
+      const [fed, ...rest] = read.map((of) => of.slice(b * dim, (b + 1) * dim));
+      const parts = names.map((name, i) => [name, rest[i]] as const);
+      return {
+        ...Object.fromEntries(parts) as Record<K, Float32Array>,
+        embeds: fed,
+        separatorLogProb: separatorLogProbs[b],
+        states: rest.slice(names.length),
+      };
+    });
   };
 }

@@ -131,6 +131,30 @@ const RULES: readonly Rule[] = [
     ],
   },
   {
+    name: "each method has at most 200 lines, and a head with its source and its deviations",
+    check: (tree) =>
+      each([...tree].filter(([path]) => METHODS.includes(path)), ([path, text], report) => {
+        if (lines(text) > 200) report(`${path} has ${lines(text)} lines`);
+        const [head] = /^\/\*\*[^]*?\*\//.exec(text) ?? [""];
+        for (const part of ["Source:", "**Deviations.**"]) {
+          if (!head.includes(part)) report(`${path} has no ${part} in its head`);
+        }
+      }),
+    faulty: {
+      "models/cot.ts": `/** Source: a paper.\n * **Deviations.** None. */${"\n;".repeat(200)}`,
+      "models/icot.ts": "/** Source: a paper. */\n/** **Deviations.** None. */",
+      "models/codi.ts": "/** A method. */\n// Source: a paper. **Deviations.** None.",
+      "models/colar.ts": `/** Source: a paper.\n * **Deviations.** None. */${"\n;".repeat(198)}`,
+      "models/latent_head.ts": "/** Source: a paper. */",
+    },
+    found: [
+      "models/cot.ts has 202 lines",
+      "models/icot.ts has no **Deviations.** in its head",
+      "models/codi.ts has no Source: in its head",
+      "models/codi.ts has no **Deviations.** in its head",
+    ],
+  },
+  {
     name: "only ops and training import kernels",
     check: (tree) =>
       each(importsIn(tree).filter(([, to]) => to.endsWith(".wgsl")), ([from, to], report) => {

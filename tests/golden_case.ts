@@ -36,7 +36,10 @@ export class GoldenCase {
     const json = JSON.parse(await Deno.readTextFile(`${path}.json`));
     const file = `${path}.safetensors`;
     const hasTensors = await Deno.stat(file).then(() => true, () => false);
-    return new GoldenCase(path, json, hasTensors ? await loadSafetensors(file) : new Map());
+    const tensors = hasTensors ? await loadSafetensors(file) : new Map();
+    const missing = Object.keys(json.tensors ?? {}).filter((name) => !tensors.has(name));
+    assert.deepEqual(missing, [], `${path}.json describes tensors that are not there`);
+    return new GoldenCase(path, json, tensors);
   }
 
   has(name: string): boolean {

@@ -8,8 +8,7 @@ import { type LaidRow, layFollowing, longestOf } from "../models/segments.ts";
 import { lessonBatch } from "../models/teacher_student.ts";
 import { HIDDEN, LATENTS, type MethodSet } from "./golden_method_set.ts";
 import { compareChainAnswers } from "./golden_stages.ts";
-
-const isCorrected = ({ golden }: MethodSet) => golden.json.case.startsWith("corrected");
+import { AS_TRAINED } from "./models/tiny_method.ts";
 
 /** One batch: what is fed, the losses, the states at the `:`, gradients. */
 export async function checkDistill(set: MethodSet): Promise<void> {
@@ -31,7 +30,7 @@ export async function checkDistill(set: MethodSet): Promise<void> {
     "student",
     layFollowing(batch.answered, { ...studentLayout, column: column + numLatents, padId }),
   );
-  if (isCorrected(set)) return;
+  if (set.isCorrected) return;
   const mask = golden.ints("question.attention_mask");
   const ids = [...golden.ints("question.input_ids")].filter((_, i) => mask[i]);
   golden.same(batch.questions.flat(), "question.input_ids of real tokens", ids);
@@ -41,7 +40,7 @@ export async function checkDistill(set: MethodSet): Promise<void> {
 /** Rows against the recorded columns: as released all of them, else those that carry a label. */
 function compareLaid(set: MethodSet, pass: string, laid: readonly LaidRow[]): void {
   const { golden } = set;
-  const corrected = isCorrected(set);
+  const corrected = set.isCorrected;
   const prefix = `${pass}${corrected ? "_" : "."}`;
   const [ids, labels, positions] = ["input_ids", "labels", "position_ids"]
     .map((name) => golden.ints(prefix + name));
@@ -91,7 +90,6 @@ export async function checkFixedLengthDistill(set: MethodSet): Promise<void> {
 
 async function buildDistill(set: MethodSet): Promise<Distill> {
   const { config } = set.golden.json;
-  const corrected = isCorrected(set);
   const { alpha = 1, beta = 1, gamma = 20 } = config;
   const options: DistillOptions = {
     ...set.common(config.max_new_tokens ?? set.meta.max_new_tokens),
@@ -104,14 +102,16 @@ async function buildDistill(set: MethodSet): Promise<Distill> {
       alpha,
       beta,
       gamma,
-      label_pads: !corrected,
-      supervise_transition: corrected,
-      position_ids: corrected ? "mask" : "as-released",
+      label_pads: set.preset("label_pads"),
+      supervise_transition: set.preset("supervise_transition"),
+      position_ids: set.preset("position_ids"),
     },
-    latent_generation_config: { cache_in_latent_loop: corrected },
+    latent_generation_config: {
+      ...AS_TRAINED,
+      cache_in_latent_loop: set.preset("cache_in_latent_loop"),
+    },
   };
-  const context = { ...await set.context(), options, reasoningLength: "exact" as const };
-  const method = new Distill(context);
+  const method = new Distill({ ...await set.context(), options });
   set.write(method);
   return method;
 }

@@ -1,6 +1,7 @@
 /** Golden cases of reinforcement: rollouts, advantages, losses with gradients, and whole steps. */
 import assert from "node:assert/strict";
 import { Graph } from "../autograd/tape.ts";
+import { SWITCHES } from "../io/config_profile.ts";
 import type { Colar } from "../models/colar.ts";
 import type { ColarPolicy } from "../models/colar_policy.ts";
 import type { ColarRollout } from "../models/colar_rollout.ts";
@@ -14,7 +15,7 @@ import {
 } from "../training/grpo.ts";
 import { meanLosses } from "../training/supervised_step.ts";
 import { GoldenCase } from "./golden_case.ts";
-import { GRADIENT, LATENTS, LOG_PROBS, type MethodSet } from "./golden_method_set.ts";
+import { GRADIENT, LATENTS, LOG_PROBS, type MethodSet, profileOf } from "./golden_method_set.ts";
 
 /** Sums of advantages nearly cancel, so a loss is compared absolutely. */
 const ABSOLUTE = () => 1e-5;
@@ -30,8 +31,9 @@ export async function checkRollout(set: MethodSet): Promise<void> {
     rewardOf(acc === 1, lengths[i], punish_latent_length)
   );
   golden.close(rewards, "rewards", ADVANTAGES);
-  golden.close(groupAdvantages(rewards, G, false), "advantages", ADVANTAGES);
-  golden.close(groupAdvantages(rewards, G, true), "corrected_advantages", ADVANTAGES);
+  const { released, corrected } = SWITCHES.zero_equal_advantage;
+  golden.close(groupAdvantages(rewards, G, released), "advantages", ADVANTAGES);
+  golden.close(groupAdvantages(rewards, G, corrected), "corrected_advantages", ADVANTAGES);
   if (golden.has("eps")) await compareRollout(set);
 }
 
@@ -64,7 +66,7 @@ async function compareRollout(set: MethodSet): Promise<void> {
 /** The loss of the recorded experience at the moved parameters, with its gradients. */
 export async function checkGrpoLoss(set: MethodSet): Promise<void> {
   const { gpu, golden } = set;
-  const isCorrected = golden.json.case.startsWith("corrected");
+  const { isCorrected } = set;
   const recorded = await sibling(set, "grpo_rollout_mixed");
   using method = await set.buildColar();
   const rollouts = recordedRollouts(recorded);
@@ -124,10 +126,11 @@ export async function checkGrpoStep(set: MethodSet): Promise<void> {
 
 /** Groups of equal rewards: what rounding makes of them, and that the switch makes it nothing. */
 export function checkEqualRewards(golden: GoldenCase): void {
+  const { released, corrected } = SWITCHES.zero_equal_advantage;
   for (const { group_size, n_latents, advantage } of golden.json.table) {
     const rewards = Array<number>(group_size).fill(1 / n_latents);
-    const found = groupAdvantages(rewards, group_size, false).map(Math.abs);
-    golden.same(groupAdvantages(rewards, group_size, true), "zeros", rewards.map(() => 0));
+    const found = groupAdvantages(rewards, group_size, released).map(Math.abs);
+    golden.same(groupAdvantages(rewards, group_size, corrected), "zeros", rewards.map(() => 0));
     for (const size of found) {
       const what = `${group_size} rewards of 1/${n_latents}: ${size}, recorded ${advantage}`;
       assert.ok(Math.abs(size - advantage) < 1e-4, what);
@@ -139,10 +142,14 @@ function sibling({ set }: MethodSet, name: string): Promise<GoldenCase> {
   return GoldenCase.openNamed(`${set}/cases/${name}`);
 }
 
-function rlOf({ json: { config } }: GoldenCase) {
+function rlOf(golden: GoldenCase) {
+  const { config, case: name } = golden.json;
+  // Published steps and losses with the mean were recorded beside the default, which is a sum over 32.
+  const departs = /^grpo_(loss_average|step)/.test(name);
+  const preset = SWITCHES.average_per_token_loss[profileOf(golden)];
   return {
     clip_eps: config.clip_eps,
-    average_per_token_loss: config.average_per_token_loss,
+    average_per_token_loss: departs ? config.average_per_token_loss : preset,
     clip_grad_norm: config.max_norm ?? 1,
   };
 }
@@ -193,7 +200,7 @@ function compareLogProbs(
   rows: readonly Readonly<Record<string, Float32Array>>[],
   prefix: string,
 ): void {
-  const isCorrected = golden.json.case.startsWith("corrected");
+  const isCorrected = profileOf(golden) === "corrected";
   for (const part of Object.keys(rows[0])) {
     const name = `${prefix}${part}_logprobs`;
     const [B, width] = golden.shape(name);
@@ -215,7 +222,7 @@ function recordedLogProbs(
   rollouts: readonly ColarRollout[],
   { parts }: ColarPolicy,
 ): Record<string, Float32Array>[] {
-  const isCorrected = golden.json.case.startsWith("corrected");
+  const isCorrected = profileOf(golden) === "corrected";
   return rollouts.map(({ answer: { ids, reasoningLength }, decisions }, b) =>
     Object.fromEntries(parts.map((part) => {
       const name = `${isCorrected ? "old_" : ""}${part}_logprobs`;

@@ -4,6 +4,7 @@ import type { QsaRow } from "../data/qsa.ts";
 import { Graph } from "../autograd/tape.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
+import { type Profile, SWITCHES } from "../io/config_profile.ts";
 import { loadModel } from "../io/load_model.ts";
 import type { LoadedTensor } from "../io/safetensors.ts";
 import type { Tokenizer } from "../io/tokenizer.ts";
@@ -30,6 +31,11 @@ export const GRADIENT = 1e-4;
 /** Parameters after training steps, of the distance moved. */
 export const MOVED = 1e-3;
 
+/** The profile whose switches a case was recorded with: corrected variants say so in their name. */
+export function profileOf({ json }: GoldenCase): Profile {
+  return json.case.startsWith("corrected") ? "corrected" : "released";
+}
+
 /** One case with all that its set provides. */
 export class MethodSet {
   constructor(
@@ -42,6 +48,15 @@ export class MethodSet {
     readonly tokenizer: Tokenizer,
     readonly initial: ReadonlyMap<string, LoadedTensor>,
   ) {}
+
+  get isCorrected(): boolean {
+    return profileOf(this.golden) === "corrected";
+  }
+
+  /** What the case's profile sets a switch to, so that golden numbers hold every preset in its place. */
+  preset<K extends keyof typeof SWITCHES>(name: K): (typeof SWITCHES)[K][Profile] {
+    return SWITCHES[name][profileOf(this.golden)];
+  }
 
   /** The recorded draws of a batch: noise by column, label choices by the group's slots. */
   draws(prefix: string, r: number, speed: ThinkingSpeed, rows: readonly QsaRow[]): BatchDraws {
@@ -109,14 +124,13 @@ export class MethodSet {
     const options: CotOptions = {
       ...this.common(maxNewTokens),
     };
-    const method = new Cot({ ...await this.context(), options, reasoningLength: "as-released" });
+    const method = new Cot({ ...await this.context(), options });
     await this.write(method);
     return method;
   }
 
   async buildColar(): Promise<Colar> {
     const { meta, golden: { json: { config, case: name } } } = this;
-    const clean = name.startsWith("corrected");
     const cot = (key: string) => config[`latent_cot_config.${key}`];
     const options: ColarOptions = {
       ...this.common(config.max_new_tokens ?? meta.max_new_tokens, config),
@@ -125,17 +139,18 @@ export class MethodSet {
         max_compression_factor: 5,
         replace_r_with_auto_prob: 0,
         pred_compressed_cot: config.compressed_labels ?? true,
-        sqrt_mean: cot("sqrt_mean") ?? true,
+        sqrt_mean: cot("sqrt_mean") ?? this.preset("sqrt_mean"), // _mean_pooling departs
         ce_weight: 1,
         embed_modeling_loss: config.embed_loss ?? cot("embed_modeling_loss") ?? "mse",
         embed_modeling_weight: 1,
         entropy_weight: cot("entropy_weight") ?? 0,
         pred_embed_forward_weight: config.second_weight ?? cot("pred_embed_forward_weight") ?? 0,
-        layout: clean ? "clean" : "as-released",
-        mask_separator_label: config.first_separator === "masked",
-        second_pass_scale: clean ? "embeds_std" : "as-released",
-        second_pass_index: clean ? "clean" : "as-released",
-        second_pass_labels: clean ? "answer" : "steps_and_answer",
+        layout: this.preset("layout"),
+        mask_separator_label: config.first_separator === "masked" || // _separator_masked departs
+          this.preset("mask_separator_label"),
+        second_pass_scale: this.preset("second_pass_scale"),
+        second_pass_index: this.preset("second_pass_index"),
+        second_pass_labels: this.preset("second_pass_labels"),
       },
       latent_generation_config: {
         max_n_latent_forward: config.max_n_latent_forward ?? meta.max_n_latent_forward,
@@ -152,13 +167,13 @@ export class MethodSet {
       rl_config: {
         use_latent_loss: config.use_latent_loss ?? true,
         use_answer_loss: config.use_answer_loss ?? true,
-        continue_decisions: clean,
-        latent_logprob: config.latent_logprob ?? "mean",
+        continue_decisions: this.preset("continue_decisions"),
+        // _latent_sum departs from its profile.
+        latent_logprob: name.endsWith("_latent_sum") ? "sum" : this.preset("latent_logprob"),
         random_speed_in_group: false,
       },
     };
-    const context = { ...await this.context(), options, reasoningLength: "exact" as const };
-    const method = new Colar(context, meta.embeds_std);
+    const method = new Colar({ ...await this.context(), options }, meta.embeds_std);
     await this.write(method);
     return method;
   }
@@ -176,8 +191,8 @@ export class MethodSet {
         do_sample: true,
         temperature: config.temperature ?? 1,
         top_p: config.top_p ?? 0.9,
-        top_k: config.top_k ?? 50,
-        pad_in_answer: true,
+        top_k: this.preset("top_k"),
+        pad_in_answer: this.preset("pad_in_answer"),
       },
     };
   }
@@ -188,7 +203,7 @@ export class MethodSet {
     const floats = (name: string) => initial.get(name)?.data as Float32Array | undefined;
     const given = { row: floats("pad_row")!, headRow: floats("pad_head_row") };
     await addPadRow(backbone, tokenizer, 0, given);
-    return { gpu, backbone, tokenizer, seed: 0 };
+    return { gpu, backbone, tokenizer, seed: 0, reasoningLength: this.preset("reasoning_length") };
   }
 
   /** Gives every parameter its recorded initial value. */

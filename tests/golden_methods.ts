@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { Graph } from "../autograd/tape.ts";
 import { parseQsa } from "../data/qsa.ts";
 import type { Gpu } from "../gpu/device.ts";
+import { SWITCHES } from "../io/config_profile.ts";
 import { loadSafetensors } from "../io/safetensors.ts";
 import { loadTokenizer } from "../io/tokenizer.ts";
 import { Colar, type Supervised } from "../models/colar.ts";
@@ -15,7 +16,15 @@ import { gather } from "../ops/gather.ts";
 import type { GoldenCase } from "./golden_case.ts";
 import { checkDistill, checkFixedLengthDistill } from "./golden_distill.ts";
 import { checkEqualRewards, checkGrpoLoss, checkGrpoStep, checkRollout } from "./golden_grpo.ts";
-import { HIDDEN, LATENTS, LOG_PROBS, MethodSet, padded, supervised } from "./golden_method_set.ts";
+import {
+  HIDDEN,
+  LATENTS,
+  LOG_PROBS,
+  MethodSet,
+  padded,
+  profileOf,
+  supervised,
+} from "./golden_method_set.ts";
 import {
   checkChainGeneration,
   checkCoconutRun,
@@ -25,17 +34,25 @@ import {
 } from "./golden_stages.ts";
 import {
   checkAnswers,
+  checkConfigOverrides,
   checkEvaluation,
   checkReasoningLength,
   checkTokenizer,
 } from "./golden_tables.ts";
 
-/** How cases of one kind are checked; kinds are told by their name. */
+/** How cases of one kind are checked; kinds are told by their whole name. */
 type Check = (check: MethodCheck) => Promise<void> | void;
 
 const CHECKS: readonly (readonly [RegExp, Check])[] = [
   [/^cot$/, (check) => check.cot()],
-  [/^(corrected_)?colar_r\d/, (check) => check.colar()],
+  [
+    /^colar_r\d(_(auto|deterministic|entropy|mean_pooling|nll|second_pass))?$/,
+    (check) => check.colar(),
+  ],
+  [
+    /^corrected_colar_r\d(_(answer_only|second_pass|separator_masked))?$/,
+    (check) => check.colar(),
+  ],
   [/^latent_generate_(greedy_c\d|sampled|temperatures)$/, (check) => check.think()],
   [/^latent_generate_rl_mode$/, (check) => check.rolledOut()],
   [/^text_generate_cot$/, (check) => check.textCot()],
@@ -47,34 +64,32 @@ const CHECKS: readonly (readonly [RegExp, Check])[] = [
   [/^stages$/, ({ golden }) => checkStageTable(golden)],
   [/^(corrected_)?distill$/, checkDistill],
   [/^(corrected_)?fixed_length_distill$/, checkFixedLengthDistill],
-  [/^grpo_rollout_/, checkRollout],
-  [/^(corrected_)?grpo_loss/, checkGrpoLoss],
-  [/^grpo_step_/, checkGrpoStep],
+  [/^grpo_rollout_(mixed|equal)(_punished)?$/, checkRollout],
+  [/^grpo_loss_(average|sum32)(_(latent|answer))?$/, checkGrpoLoss],
+  [/^corrected_grpo_loss(_latent_sum)?$/, checkGrpoLoss],
+  [/^grpo_step_batch[48]$/, checkGrpoStep],
   [/^grpo_equal_rewards$/, ({ golden }) => checkEqualRewards(golden)],
   [/^tokenizer$/, ({ golden, tokenizer }) => checkTokenizer(golden, tokenizer)],
   [/^answers$/, ({ golden }) => checkAnswers(golden)],
   [/^reasoning_length$/, ({ golden, tokenizer }) => checkReasoningLength(golden, tokenizer)],
   [/^evaluation$/, ({ golden, tokenizer, rows }) => checkEvaluation(golden, tokenizer, rows)],
+  [/^config_overrides$/, ({ golden }) => checkConfigOverrides(golden)],
 ];
 
-/** A table that does not depend on the set. */
-const ELSEWHERE: readonly (readonly [RegExp, string])[] = [
-  [/^config_overrides$/, "checked by tests/io/config_golden_test.ts"],
-];
-
-/** Why a case is not run here, or undefined for one that is. */
-export function notRun(name: string): string | undefined {
-  return ELSEWHERE.find(([pattern]) => pattern.test(name))?.[1];
+/** How a case is checked; undefined for a name that is not known in full. */
+export function checkOf(name: string): Check | undefined {
+  return CHECKS.find(([pattern]) => pattern.test(name))?.[1];
 }
 
 /** Compares everything in one case of a set. */
 export async function checkMethod(gpu: Gpu, set: string, golden: GoldenCase): Promise<void> {
   const name: string = golden.json.case;
-  const check = CHECKS.find(([pattern]) => pattern.test(name))?.[1];
+  const check = checkOf(name);
   if (!check) throw new TypeError(`${set}: case ${JSON.stringify(name)} is of no known kind`);
   const meta = JSON.parse(await Deno.readTextFile(`${set}/meta.json`));
   const rows = parseQsa(JSON.parse(await Deno.readTextFile(`${set}/rows.json`)), "rows.json");
-  const tokenizer = await loadTokenizer(`${set}/model`, "as-released");
+  const separatorTokens = SWITCHES.separator_tokens[profileOf(golden)];
+  const tokenizer = await loadTokenizer(`${set}/model`, separatorTokens);
   const initial = await loadSafetensors(`${set}/initial.safetensors`);
   await check(new MethodCheck(gpu, set, golden, meta, rows, tokenizer, initial));
 }
@@ -112,7 +127,6 @@ class MethodCheck extends MethodSet {
 
   async colar(): Promise<void> {
     const { gpu, golden, rows } = this;
-    const corrected = golden.json.case.startsWith("corrected");
     using method = await this.buildColar();
     using scope = gpu.scope();
     const g = new Graph(gpu, scope);
@@ -153,10 +167,10 @@ class MethodCheck extends MethodSet {
     }
     this.compareTokens(found.batch.first, "", read.embeds, D);
     if (found.batch.second) {
-      const prefix = corrected ? "second_" : "second.";
+      const prefix = this.isCorrected ? "second_" : "second.";
       this.compareTokens(found.batch.second, prefix, read.second, D);
     }
-    if (corrected && golden.has("group_ids")) this.compareGroups(found, r);
+    if (this.isCorrected && golden.has("group_ids")) this.compareGroups(found, r);
     assert.equal(golden.ints("steps_length")[0], S);
     golden.ignore("question_length");
   }

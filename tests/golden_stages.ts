@@ -1,6 +1,7 @@
 /** Golden cases of the methods with stages, iCoT and Coconut: losses, latents, answers, a run, and the table of stages. */
 import assert from "node:assert/strict";
 import { Graph } from "../autograd/tape.ts";
+import { SWITCHES } from "../io/config_profile.ts";
 import { chainGenerate } from "../models/chain_generate.ts";
 import { Coconut, type CoconutOptions } from "../models/coconut.ts";
 import { Icot, type IcotOptions } from "../models/icot.ts";
@@ -9,8 +10,7 @@ import type { LaidRow } from "../models/segments.ts";
 import { stageAt, type StageOptions } from "../models/stages.ts";
 import type { GoldenCase } from "./golden_case.ts";
 import { LATENTS, type MethodSet, padded } from "./golden_method_set.ts";
-
-const isCorrected = ({ golden }: MethodSet) => golden.json.case.startsWith("corrected");
+import { AS_TRAINED } from "./models/tiny_method.ts";
 
 /** A batch at a stage: its tokens and labels, the latents, loss and gradients. */
 export async function checkStage(set: MethodSet): Promise<void> {
@@ -38,7 +38,7 @@ export async function checkStage(set: MethodSet): Promise<void> {
 /** What follows the latents, or the question, against the recorded columns; a row's last tokens are these. */
 function compareFollowing(set: MethodSet, rows: readonly LaidRow[]): void {
   const { golden } = set;
-  const corrected = isCorrected(set);
+  const corrected = set.isCorrected;
   const prefix = corrected ? "" : "final.";
   const [B, S] = golden.shape(`${prefix}input_ids`);
   const ids = golden.ints(`${prefix}input_ids`);
@@ -121,7 +121,8 @@ export async function checkCoconutRun(set: MethodSet): Promise<void> {
 /** The stage by epoch, released and corrected. */
 export function checkStageTable(golden: GoldenCase): void {
   for (const { n_epochs_per_stage, current_epoch, max_n_stage, ...stages } of golden.json.table) {
-    for (const [profile, stage_rule] of [["released", "as-released"], ["corrected", "intended"]]) {
+    for (const profile of ["released", "corrected"] as const) {
+      const stage_rule = SWITCHES.stage_rule[profile];
       const options = { stage_rule, n_epochs_per_stage, max_n_stage, n_initial_epochs: 6 };
       const staged = { ...options, stage_ends: null } as StageOptions;
       const { number } = stageAt(staged, { epoch: current_epoch, progress: 0 });
@@ -141,28 +142,27 @@ function byRow(latents: readonly Float32Array[], B: number): number[] {
 }
 
 function stagedConfig(set: MethodSet) {
-  const corrected = isCorrected(set);
   return {
-    stage_rule: corrected ? "intended" : "as-released",
+    stage_rule: set.preset("stage_rule"),
     n_epochs_per_stage: 1,
     n_initial_epochs: 0,
     max_n_stage: set.golden.json.config.max_n_stage ?? 3,
     stage_ends: null,
-    label_pads: !corrected,
-    supervise_transition: corrected,
-    final_newline: !corrected,
-    position_ids: corrected ? "mask" : "as-released",
-  } as const;
+    label_pads: set.preset("label_pads"),
+    supervise_transition: set.preset("supervise_transition"),
+    final_newline: set.preset("final_newline"),
+    position_ids: set.preset("position_ids"),
+  };
 }
 
 async function buildIcot(set: MethodSet): Promise<Icot> {
   const { config } = set.golden.json;
-  const icot_prompt = isCorrected(set) ? "training" : "as-released";
+  const icot_prompt = set.preset("icot_prompt");
   const options: IcotOptions = {
     ...set.common(config.max_new_tokens ?? 16),
     icot_config: { ...stagedConfig(set), icot_prompt },
   };
-  const method = new Icot({ ...await set.context(), options, reasoningLength: "as-released" });
+  const method = new Icot({ ...await set.context(), options });
   set.write(method);
   return method;
 }
@@ -172,9 +172,12 @@ async function buildCoconut(set: MethodSet): Promise<Coconut> {
   const options: CoconutOptions = {
     ...set.common(config.max_new_tokens ?? 16),
     coconut_config: { ...stagedConfig(set), n_latents_per_step: 2 },
-    latent_generation_config: { cache_in_latent_loop: isCorrected(set) },
+    latent_generation_config: {
+      ...AS_TRAINED,
+      cache_in_latent_loop: set.preset("cache_in_latent_loop"),
+    },
   };
-  const method = new Coconut({ ...await set.context(), options, reasoningLength: "exact" });
+  const method = new Coconut({ ...await set.context(), options });
   set.write(method);
   return method;
 }

@@ -1,10 +1,12 @@
-/** Golden tables of a method set: tokenizer, answers, reasoning length and evaluation of literal outputs. */
+/** Golden tables of a method set: tokenizer, answers, lengths and evaluation of literal outputs, configuration. */
 import assert from "node:assert/strict";
 import { extractAnswer, reasoningLength, reasoningTokens, verifyAnswer } from "../data/answer.ts";
 import { meanMetrics, paperInterval, type Prediction, scoreOutput } from "../data/metrics.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Tokenizer } from "../io/tokenizer.ts";
+import ownOverrides from "./golden/config_overrides.json" with { type: "json" };
 import type { GoldenCase } from "./golden_case.ts";
+import { checkOverride, checkRows, type OverrideRow } from "./io/config_overrides.ts";
 
 /** Ids without special tokens, and decoding. */
 export function checkTokenizer(golden: GoldenCase, tokenizer: Tokenizer): void {
@@ -68,4 +70,17 @@ export function checkEvaluation(
   const interval = paperInterval(replications.values);
   assert.ok(Math.abs(interval - replications.interval) <= 1e-12);
   golden.compared += ids.length;
+}
+
+/** What arguments change: each row is applied, and is the repository's where it has the same argument. */
+export async function checkConfigOverrides(golden: GoldenCase): Promise<void> {
+  const rows: readonly OverrideRow[] = golden.json.table;
+  checkRows(rows);
+  const own = new Map(ownOverrides.table.map((row) => [row.argument, row as OverrideRow]));
+  for (const row of rows) {
+    // Of a row that we do not follow nothing else looks at what was recorded.
+    assert.deepEqual(row, own.get(row.argument) ?? row);
+    await checkOverride(row);
+    golden.compared++;
+  }
 }

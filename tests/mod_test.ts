@@ -42,7 +42,7 @@ async function run(gpu: Gpu, code: string, folders: Readonly<Record<string, stri
 
 Deno.test("mod.ts exports every name that its examples import", async () => {
   const all = await examples();
-  assert.equal(all.length, 2);
+  assert.equal(all.length, 3);
   for (const name of all.flatMap(importedNames)) {
     assert.ok(name in mod, `mod.ts does not export ${name}`);
   }
@@ -72,3 +72,43 @@ gpuTest("mod.ts: the second example trains, answers and saves a checkpoint", asy
     await Deno.remove(folder, { recursive: true });
   }
 });
+
+gpuTest("mod.ts: the third example answers each question at its own speed", async (gpu) => {
+  const [, , code] = await examples();
+  const folder = await Deno.makeTempDir();
+  try {
+    const last = await trainedColar(gpu, folder);
+    const { values, held } = await run(gpu, code, {
+      "logs/colar/arith/RUN/checkpoints/last": last,
+    });
+    using built: { method: mod.Method } & Disposable = held;
+    const question = "2 pens and 3 pens?";
+    const speeds: readonly mod.ThinkingSpeed[] = [2, 8, "auto"];
+    for (const [id, speed] of speeds.entries()) {
+      const alone = await built.method.answer([{ id, question }], { speed, greedy: true, seed: 0 });
+      assert.deepEqual(alone, [values[id]]);
+    }
+    assert.ok(
+      new Set(values.map(({ output }: mod.Answer) => output)).size > 1,
+      "the prompt names it",
+    );
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+/** A checkpoint of CoLaR after a step, by what mod.ts exports. */
+async function trainedColar(gpu: Gpu, folder: string): Promise<string> {
+  const rows = [{ question: "2 pens and 3 pens?", steps: ["<<2+3=5>>"], answer: "5" }];
+  const small = ["max_n_latent_forward=4", "max_new_tokens=6", "lp_intermediate_size=8"];
+  const overrides = ["max_steps=1", "batch_size=1", "evaluation.protocol=greedy", ...small];
+  const { config } = await mod.resolveConfig({ model: "colar", overrides });
+  using built = await mod.buildMethod({ gpu, config, workspace: "." });
+  const checkpoints = await mod.CheckpointFolder.open(folder);
+  const dataset = { train: rows, val: rows };
+  const report = new mod.Report();
+  await captured(() =>
+    mod.train({ gpu, method: built.method, config, dataset, report, checkpoints })
+  );
+  return checkpoints.last;
+}

@@ -17,6 +17,16 @@ import type { Backbone } from "../llm/backbone.ts";
 import type { CreateMethod, Method } from "../models/method.ts";
 import { addPadRow } from "../models/vocabulary.ts";
 
+const GATED = "(of the Hub, gated: docs/hub.md)";
+
+/** What the published code calls a folder below models/llms, as the Hub calls it. */
+const HUB_IDS: Readonly<Record<string, string>> = {
+  "Llama-3.2-1B-Instruct": `meta-llama/Llama-3.2-1B-Instruct ${GATED}`,
+  "Llama-3.2-3B-Instruct": `meta-llama/Llama-3.2-3B-Instruct ${GATED}`,
+  "Llama-3.1-8B-Instruct": `meta-llama/Llama-3.1-8B-Instruct ${GATED}`,
+  "DeepSeek-R1-Distill-Qwen-1.5B": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B (of the Hub)",
+};
+
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 
 /** A method with the memory that it was built in. */
@@ -85,9 +95,10 @@ export async function locateModel(
     const { folder, ...origin } = await hubSnapshot(repo, modelFiles, hub);
     return { folder, origin };
   }
+  const known = Object.hasOwn(HUB_IDS, id) ? HUB_IDS[id] : "OWNER/NAME (of the Hub: docs/hub.md)";
   throw new RangeError(
     `model_id: no folder '${id}', nor ${named}, and no id of the Hub, which is owner/name; ` +
-      "set model_id to one of these, a folder in Hub layout (config.json, tokenizer.json, model.safetensors)",
+      `set model_id=${known}, or model_id=FOLDER in Hub layout (config.json, tokenizer.json, model.safetensors)`,
   );
 }
 

@@ -58,17 +58,17 @@ export async function configureRun(request: RunRequest): Promise<ConfiguredRun> 
     const resolved = await resolveConfig({ model, dataset, trainer, overrides: all });
     if (loadPath === undefined && reinforcementOf(resolved.config)) {
       throw new RangeError(
-        "do_rl=True goes on from a trained CoLaR, --load_ckpt_path is not given; " +
+        "do_rl=True goes on from a trained model, --load_ckpt_path is not given; " +
           `train one with ./denow task train --model=${model}, then name its checkpoint with ` +
           "--load_ckpt_path=RUN/checkpoints/last",
       );
     }
-    checkCombinations(resolved.config);
+    checkCombinations(resolved.config, resolved.set);
     return { ...resolved, names: { model, dataset, trainer } };
   }
   const checkpoint = await loadCheckpoint(resumePath);
   const resolved = await restoreConfig(checkpoint.config, overrides, resumePath);
-  checkCombinations(resolved.config);
+  checkCombinations(resolved.config, resolved.set);
   const names = checkpoint.state.names as ConfiguredRun["names"];
   for (const key of ["model", "dataset", "trainer"] as const) {
     if (request[key] === undefined || request[key] === names?.[key]) continue;

@@ -10,12 +10,13 @@
 import { basename, dirname, join } from "node:path";
 import type { Gpu } from "../gpu/device.ts";
 import type { CheckpointTensor } from "../io/checkpoint.ts";
+import type { HubOptions } from "../io/hub.ts";
 import { readModelConfig, readModelJson } from "../io/load_model.ts";
 import { checkRanks, peftName, writeAdapter } from "../io/peft.ts";
 import { runFolderOf } from "../io/run_log.ts";
 import { newFolder, saveModel, saveTensors, saveTokenizer } from "../io/save_model.ts";
 import { DEFAULT_TARGETS, LoraAdapter, mergeAdapter } from "../llm/lora.ts";
-import { buildMethod, type Built, findModel } from "./build.ts";
+import { buildMethod, type Built, findModel, locateModel } from "./build.ts";
 import { foreignReport, tensorLines } from "./foreign_start.ts";
 import { describe, type Unshared, writeTensors } from "./tensors.ts";
 import { type ConfiguredTest, configureTest } from "./test_checkpoint.ts";
@@ -45,10 +46,15 @@ export type WithGpu = <T>(work: (gpu: Gpu) => Promise<T>) => Promise<T>;
 /**
  * Writes a checkpoint's adapter as PEFT's save_pretrained does.
  * @param withGpu is called for a PyTorch file alone
+ * @param hub how the Hub is asked for the base model. @default {as the environment's variables say, silently}
  * @returns lines that say what was written
  * @throws {RangeError} for a checkpoint without an adapter, or a folder that is there already; as `writeTensors` does.
  */
-export async function exportPeft(request: ExportRequest, withGpu: WithGpu): Promise<string[]> {
+export async function exportPeft(
+  request: ExportRequest,
+  withGpu: WithGpu,
+  hub?: HubOptions,
+): Promise<string[]> {
   const { path, workspace } = request;
   const asked = await configureTest(request);
   const { model_id, do_lora, lora_config } = asked.config.model.model_kwargs;
@@ -63,7 +69,9 @@ export async function exportPeft(request: ExportRequest, withGpu: WithGpu): Prom
   const { configured, lines } = asked.origin
     ? await withGpu((gpu) => compared(gpu, asked, workspace))
     : { configured: asked, lines: [] };
-  const { model_type } = await readModelConfig(await findModel(model_id, workspace));
+  const { folder: source, origin } = await locateModel(model_id, workspace, hub);
+  const { model_type } = await readModelConfig(source);
+  const base = { model_id: origin?.name ?? model_id, commit: origin?.commit, model_type };
   const adapter = new Map<string, CheckpointTensor>();
   for (const [name, tensor] of configured.checkpoint.tensors) {
     const theirs = peftName(name);
@@ -74,7 +82,7 @@ export async function exportPeft(request: ExportRequest, withGpu: WithGpu): Prom
   checkRanks(adapter, config, path);
   const out = outOf(request, "peft");
   await newFolder(out, async (folder) => {
-    await writeAdapter(folder, config, { model_id, model_type }, adapter);
+    await writeAdapter(folder, config, base, adapter);
     await saveRest(folder, configured);
   });
   return [
@@ -100,9 +108,12 @@ export async function exportMerged(gpu: Gpu, request: ExportRequest): Promise<st
   const lines = foreignReport(asked, unshared, built.method);
   const configured = used(asked, unshared);
   if (backbone.adapter instanceof LoraAdapter) await mergeAdapter(backbone, backbone.adapter);
+  const published = await readModelJson(source);
+  const dtype = "float32"; // a sum of 16-bit weights and an update is not rounded back
   const json = {
-    ...await readModelJson(source),
-    torch_dtype: "float32", // a sum of 16-bit weights and an update is not rounded back
+    ...published,
+    torch_dtype: dtype,
+    ...Object.hasOwn(published, "dtype") && { dtype }, // newer programs' name of the same, which they prefer
     vocab_size: tokenizer.size,
     pad_token_id: tokenizer.padId,
   };

@@ -44,16 +44,26 @@ export async function configureForeignTest(
   return { ...start, ...resolved };
 }
 
-/** Loads an adapter of PEFT as a checkpoint. */
-export async function loadAdapterStart(path: string): Promise<NamedCheckpoint> {
-  const { config, tensors } = await readAdapter(path);
+/**
+ * Loads an adapter of PEFT as a checkpoint.
+ * @param config the run's, whose model it is put on: another base model is warned of, since the same model can have
+ * another name elsewhere
+ */
+export async function loadAdapterStart(path: string, config: Config): Promise<NamedCheckpoint> {
+  const { config: lora_config, tensors, baseModel } = await readAdapter(path);
   const named = new Map([...tensors].map(([name, tensor]) => [checkpointName(name), tensor]));
-  const model_kwargs = { model_id: "its base model", do_lora: true, lora_config: config };
+  const model_kwargs = { model_id: baseModel ?? "its base model", do_lora: true, lora_config };
   const model = { target: "an adapter of PEFT", model_kwargs };
+  const { model_id } = config.model.model_kwargs;
+  const isOther = baseModel !== undefined && nameOfModel(baseModel) !== nameOfModel(model_id);
+  const warning =
+    `Warning: '${path}' was trained on '${baseModel}', this run's model_id is '${model_id}': ` +
+    "if these are not the same weights, set model_id to those that it was trained on";
   return {
     path,
     checkpoint: { tensors: named, state: { epoch: 0, step: 0 }, config: { model } },
     origin: "peft",
+    warnings: isOther ? [warning] : [],
   };
 }
 
@@ -67,6 +77,11 @@ export async function adapterSettings(path: string): Promise<string[]> {
   return [`${place}.do_lora=true`, ...sizes];
 }
 
+/** The last part of a folder or id: another commit, or another place, is no other model. */
+function nameOfModel(id: string): string {
+  return basename(id.replace(/@[0-9a-f]{40}$/, ""));
+}
+
 /**
  * Refuses a checkpoint of another backbone; a plain state dict does not say of which it is.
  * @throws {RangeError} naming both.
@@ -75,14 +90,14 @@ export function checkBackbone({ path, checkpoint, origin }: NamedCheckpoint, con
   const saved = (checkpoint.config as Partial<Config>).model?.model_kwargs?.model_id;
   const { model_id } = config.model.model_kwargs;
   if (saved === undefined && origin === "torch") return;
-  const nameOf = (id: string) => basename(id.replace(/@[0-9a-f]{40}$/, "")); // another commit is no other backbone
-  if (saved !== undefined && nameOf(saved) === nameOf(model_id)) return;
-  throw new RangeError(
-    `'${path}' was saved from ${
-      describe(checkpoint.config)
-    }, but this run's model_id is '${model_id}'; ` +
-      "name a checkpoint of the same backbone, or set model_id to its",
-  );
+  if (saved !== undefined && nameOfModel(saved) === nameOfModel(model_id)) return;
+  const found = `'${path}' was saved from ${describe(checkpoint.config)}`;
+  const other = "name a checkpoint of the same backbone";
+  const name = saved && nameOfModel(saved);
+  const next = name
+    ? `set model_id to a folder named '${name}' or to OWNER/${name} of the Hub, or ${other}`
+    : other;
+  throw new RangeError(`${found}, but this run's model_id is '${model_id}'; ${next}`);
 }
 
 /**
@@ -126,7 +141,7 @@ export function foreignReport(
  * @throws {RangeError} when an adapter does not fit the model module by module.
  */
 export function tensorLines(
-  { path, checkpoint, origin, notRead = [] }: NamedCheckpoint,
+  { path, checkpoint, origin, notRead = [], warnings = [] }: NamedCheckpoint,
   { missing, unused }: Unshared,
 ): string[] {
   if (origin === undefined) return [];
@@ -141,5 +156,6 @@ export function tensorLines(
     ...(unused.length > 0 ? [`  in it, but not used: ${unused.join(", ")}`] : []),
     ...(notRead.length > 0 ? [`  no floats, so not read: ${notRead.join(", ")}`] : []),
     ...(missing.length > 0 ? [`  not in it, so new: ${missing.join(", ")}`] : []),
+    ...warnings,
   ];
 }

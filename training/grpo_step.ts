@@ -9,7 +9,9 @@
 import { mean, scoreOutput } from "../data/metrics.ts";
 import type { QsaRow } from "../data/qsa.ts";
 import type { Gpu } from "../gpu/device.ts";
-import type { ColarConfig, Config } from "../io/config.ts";
+import type { Infer } from "../io/config_kinds.ts";
+import type { Config } from "../io/config.ts";
+import type { REINFORCEMENT } from "../io/config_schema.ts";
 import type { Policy, Rollout } from "../models/method.ts";
 import type { AdamW } from "./adamw.ts";
 import {
@@ -30,8 +32,8 @@ import {
   type TrainingStep,
 } from "./training_step.ts";
 
-/** `rl_config` of the configuration. */
-export type ReinforcementConfig = ColarConfig["model_kwargs"]["rl_config"];
+/** What of `rl_config` any method has that is reinforced. */
+export type ReinforcementConfig = Infer<typeof REINFORCEMENT>;
 
 /** What sampling needs. */
 export interface SamplingOptions {

@@ -13,24 +13,14 @@ import { Llama, llamaTensors } from "../llm/llama.ts";
 import { packRows } from "../llm/tokens.ts";
 import { type Precision, Weights } from "../llm/weights.ts";
 import { IGNORED, languageLoss } from "../models/language_loss.ts";
-import { trainBackbone } from "../models/trained.ts";
+import { trainBackbone, type TrainingOptions } from "../models/trained.ts";
 import { logits } from "../ops/cross_entropy.ts";
 import { embedding } from "../ops/embedding.ts";
 import { gather } from "../ops/gather.ts";
 import { AdamW } from "./adamw.ts";
 
-/** What a step is over. */
-export interface Rows {
-  /** Rows at once. */
-  readonly batchSize: number;
-  /** Tokens of each row, those that are generated included. */
-  readonly length: number;
-  /** Rank of the adapter. */
-  readonly r: number;
-}
-
-/** What is planned. */
-export interface PlanRequest extends Rows {
+/** A model to plan for, and the device. */
+export interface PlannedModel {
   readonly config: ModelConfig;
   /** A tensor's type in the file, `BF16`; undefined when there is none of that name. */
   readonly storedAs: (name: string) => string | undefined;
@@ -38,20 +28,46 @@ export interface PlanRequest extends Rows {
   readonly device: Pick<Gpu, "limits" | "info" | "isSoftware">;
 }
 
-/** Bytes on the device. */
+/** What the doctor plans. */
+export interface PlanRequest extends PlannedModel {
+  /** Tokens of each row of a batch, those that are generated included. */
+  readonly lengths: readonly number[];
+  /** Rank of the adapter. */
+  readonly r: number;
+}
+
+/** A training step. */
+export interface PlannedStep {
+  /** Tokens of each row. */
+  readonly lengths: readonly number[];
+  /** What is trained. */
+  readonly options: TrainingOptions;
+  /** Whether blocks are computed twice. */
+  readonly checkpointed: boolean;
+}
+
+/** What one use of a model takes on the device, in bytes. */
+export interface UsePlan {
+  /** All buffers. */
+  readonly bytes: number;
+  /** The largest buffer. */
+  readonly largestBuffer: number;
+  /** The model's own largest tensor, which no choice of rows changes. */
+  readonly largestTensor: number;
+}
+
+/** Plans by use. */
 export interface MemoryPlan {
   /** The weights as stored. */
-  readonly weights: number;
+  readonly weights: UsePlan;
   /** A training step of the adapter with AdamW, weights included; and with blocks computed twice. */
-  readonly lora: number;
-  readonly loraCheckpointed: number;
+  readonly lora: UsePlan;
+  readonly loraCheckpointed: UsePlan;
   /** A training step of all of the backbone but its embeddings, likewise. */
-  readonly full: number;
-  readonly fullCheckpointed: number;
+  readonly full: UsePlan;
+  readonly fullCheckpointed: UsePlan;
   /** Generation with a key/value cache, weights included. */
-  readonly generation: number;
-  /** The largest single buffer of these. */
-  readonly largestBuffer: number;
+  readonly generation: UsePlan;
 }
 
 /**
@@ -59,33 +75,49 @@ export interface MemoryPlan {
  * @throws {RangeError} for rows longer than the model's positions.
  */
 export function planMemory(request: PlanRequest): MemoryPlan {
-  const buffers: number[] = [];
-  const measure = (precision: Precision, work: (backbone: Backbone) => void) => {
-    const { gpu, largestBuffer } = planningDevice(request.device);
-    const backbone = reserved(gpu, request, precision);
-    work(backbone);
-    buffers.push(largestBuffer());
-    return gpu.pool.memory.allocated;
-  };
+  const { lengths, r } = request;
   const step = (do_lora: boolean, checkpointed: boolean) =>
-    measure(do_lora ? "stored" : "f32", (backbone) => {
-      backbone.checkpointsBlocks = checkpointed;
-      trainOnce(backbone, request, do_lora);
-    });
+    planStep(request, { lengths, options: optionsOf(do_lora, r), checkpointed });
   return {
-    weights: measure("stored", () => {}),
+    weights: measure(request, "stored", () => {}),
     lora: step(true, false),
     loraCheckpointed: step(true, true),
     full: step(false, false),
     fullCheckpointed: step(false, true),
-    generation: measure("stored", (backbone) => generateOnce(backbone, request)),
-    largestBuffer: Math.max(...buffers),
+    generation: measure(request, "stored", (backbone) => generateOnce(backbone, lengths)),
   };
+}
+
+/**
+ * Plans a training step of one model.
+ * @throws {RangeError} for rows longer than the model's positions.
+ */
+export function planStep(model: PlannedModel, step: PlannedStep): UsePlan {
+  const precision = step.options.do_lora ? "stored" : "f32";
+  return measure(model, precision, (backbone) => trainOnce(backbone, step));
+}
+
+/** The published way to train: an adapter of rank r, or all but the embeddings. */
+export function optionsOf(do_lora: boolean, r: number): TrainingOptions {
+  const lora_config = { r, lora_alpha: r, target_modules: null };
+  return { do_lora, lora_config, freeze_embeddings: true };
+}
+
+function measure(
+  model: PlannedModel,
+  precision: Precision,
+  work: (backbone: Backbone) => void,
+): UsePlan {
+  const { gpu, largestBuffer } = planningDevice(model.device);
+  const backbone = reserved(gpu, model, precision);
+  const largestTensor = largestBuffer();
+  work(backbone);
+  return { bytes: gpu.pool.memory.allocated, largestBuffer: largestBuffer(), largestTensor };
 }
 
 function reserved(
   gpu: Gpu,
-  { config, storedAs }: PlanRequest,
+  { config, storedAs }: PlannedModel,
   precision: Precision,
 ): Backbone {
   return config.model_type === "gpt2"
@@ -94,37 +126,42 @@ function reserved(
 }
 
 /** One step of training over rows whose every token is supervised. */
-export function trainOnce(backbone: Backbone, { batchSize, length, r }: Rows, do_lora: boolean) {
+export function trainOnce(
+  backbone: Backbone,
+  { lengths, options, checkpointed }: PlannedStep,
+): void {
   const { gpu } = backbone.weights;
-  const lora_config = { r, lora_alpha: r, target_modules: null };
-  const options = { do_lora, lora_config, freeze_embeddings: true };
+  backbone.checkpointsBlocks = checkpointed;
   const { parameters } = trainBackbone(backbone, options, null);
   const optimizer = new AdamW(gpu, parameters, { lr: 1e-4 });
   using scope = gpu.scope();
-  const g = new Graph(gpu, scope);
-  const ids = new Uint32Array(batchSize * length);
-  const tokens = packRows(scope, Array.from({ length: batchSize }, () => ({ length })));
+  const g = new Graph(gpu, scope, { draw: { seed: 0, step: 0 } });
+  const tokens = packRows(scope, lengths.map((length) => ({ length })));
+  const ids = new Uint32Array(tokens.positions.length);
   const { hidden } = backbone.forward(g, embedding(g, backbone.embeddings, ids), tokens);
-  const labels = Array.from(ids, (id, i) => i % length === 0 ? IGNORED : id);
+  const labels = Array.from(tokens.positions, (position) => position === 0 ? IGNORED : 0);
   g.backward([languageLoss(g, backbone, hidden, labels)]);
   optimizer.step();
 }
 
-/** Generation: a prompt of all tokens but one through the cache, then one token. */
-export function generateOnce(backbone: Backbone, { batchSize, length }: Rows): void {
+/** Generation: of each row all tokens but one through the cache, then one token. */
+export function generateOnce(backbone: Backbone, lengths: readonly number[]): void {
   const { gpu } = backbone.weights;
   using scope = gpu.scope();
-  const cache = new KvCache(scope, backbone, Array(batchSize).fill(length));
-  const rows = Array.from({ length: batchSize }, (_, row) => row);
-  for (const count of [Math.max(1, length - 1), 1].slice(0, length)) {
+  const cache = new KvCache(scope, backbone, lengths);
+  const prompts = lengths.map((length) => Math.max(1, length - 1));
+  const last = lengths.map((length) => Math.min(1, length - 1));
+  for (const counts of [prompts, last]) {
     using pass = gpu.scope();
     const g = new Graph(gpu, pass, { training: false });
-    const tokens = cache.extend(pass, rows.map((row) => ({ row, length: count })));
-    const ids = new Uint32Array(batchSize * count);
+    const parts = counts.map((length, row) => ({ row, length })).filter(({ length }) => length > 0);
+    if (parts.length === 0) continue;
+    const tokens = cache.extend(pass, parts);
+    const ids = new Uint32Array(tokens.positions.length);
     const { hidden } = backbone.forward(g, embedding(g, backbone.embeddings, ids), tokens, {
       cache,
     });
-    const last = Uint32Array.from(rows, (row) => (row + 1) * count - 1);
-    logits(g, gather(g, hidden, last), backbone.head);
+    const ends = Uint32Array.from(tokens.offsets.subarray(1), (end) => end - 1);
+    logits(g, gather(g, hidden, ends), backbone.head);
   }
 }

@@ -39,11 +39,14 @@ export async function planModel(
   ];
   const { folder, tensors } = await outlineOf(model_id, workspace, hub);
   const config = await readModelConfig(folder);
-  const storedAs = (name: string) =>
-    (tensors.get(name) ?? tensors.get(`transformer.${name}`))?.dtype;
-  const rows = { batchSize, length, r: R };
-  const plan = planMemory({ config, storedAs, device, ...rows });
-  const bytes = {
+  const request = {
+    config,
+    storedAs: typesIn(tensors),
+    device,
+    lengths: Array(batchSize).fill(length),
+  };
+  const plan = planMemory({ ...request, r: R });
+  const uses = {
     "weights": plan.weights,
     [`training, LoRA of rank ${R}`]: plan.lora,
     "training, LoRA, activation_checkpointing": plan.loraCheckpointed,
@@ -51,10 +54,16 @@ export async function planModel(
     "training, all, activation_checkpointing": plan.fullCheckpointed,
     "generation": plan.generation,
   };
-  const { largestBuffer } = plan;
   const { maxBufferSize } = device.limits;
   const available = availableMemory(device);
-  return { model: model_id, ...rows, bytes, largestBuffer, maxBufferSize, available };
+  return { model: model_id, batchSize, length, r: R, uses, maxBufferSize, available };
+}
+
+/** A tensor's type in a model's files, which may put GPT-2's prefix before its name. */
+export function typesIn(
+  tensors: ModelOutline["tensors"],
+): (name: string) => string | undefined {
+  return (name) => (tensors.get(name) ?? tensors.get(`transformer.${name}`))?.dtype;
 }
 
 /** What a model's folder holds, or what the Hub says of a model that is in none. */

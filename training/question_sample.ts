@@ -62,11 +62,13 @@ export class QuestionSample {
   }
 }
 
-/** `rl_config` of a run that learns from rewards; undefined for one that learns from steps. */
+/**
+ * `rl_config` of a run that learns from rewards; undefined for one that learns from steps. Of a method of one's own too:
+ * with `do_rl` its `rl_config` has these keys (io/config_schema.ts: ownSchema).
+ */
 export function reinforcementOf({ model }: Config): ReinforcementConfig | undefined {
-  return model.target === "models/colar.ts" && model.model_kwargs.do_rl
-    ? model.model_kwargs.rl_config
-    : undefined;
+  const { model_kwargs: options } = model;
+  return "do_rl" in options && options.do_rl ? options.rl_config : undefined;
 }
 
 /**

@@ -6,11 +6,12 @@ import { type Config, printConfig } from "../io/config.ts";
 import { Report } from "../io/report.ts";
 import { describeEnvironment, noLog, openRunLog, runFolderOf, type RunLog } from "../io/run_log.ts";
 import type { Method } from "../models/method.ts";
-import { buildMethod, type LocatedModel, pinModel } from "./build.ts";
+import { buildMethod, findModel, type LocatedModel, pinModel } from "./build.ts";
 import { configureRun, type RunRequest, settingLines } from "./configure.ts";
 import type { ResultRow } from "./result_table.ts";
 import { foreignReport } from "./foreign_start.ts";
 import { checkTrainingRows, loadData, pinData } from "./load_data.ts";
+import { memoryWarning } from "./memory_warning.ts";
 import { questionSample, reinforcementOf } from "./question_sample.ts";
 import { runLength } from "./schedule.ts";
 import { type RunOutcome, startOf } from "./start.ts";
@@ -36,6 +37,9 @@ export async function trainRun(
   checkTrainingRows(dataset, asked);
   const withData = await pinData(asked, dataset);
   const { config, origin } = await pinModel(withData, request.workspace, hub);
+  const folder = await findModel(config.model.model_kwargs.model_id, request.workspace);
+  const warning = await memoryWarning({ device: gpu, config, folder, rows: dataset.train });
+  if (warning !== undefined) report.show(warning);
   const start = resume
     ? undefined
     : await startOf(request, config, dataset.test.length, report, trainCot);
@@ -52,6 +56,7 @@ export async function trainRun(
   const checkpoints = log.checkpoints === undefined
     ? undefined
     : await CheckpointFolder.open(log.checkpoints, { count, mode });
+  if (warning !== undefined) log.line(warning); // it was shown before there was a log
   for (const line of dataset.lines) report.line(line);
   report.line(describeRun(gpu, config, dataset.train.length, method.parameters));
   if (start?.best?.origin) { for (const line of foreignLines) report.line(line); }

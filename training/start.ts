@@ -43,7 +43,7 @@ const SHARED = new RegExp(
     [
       /seed|profile|evaluation\..+|data_module\.(?!epoch_scaling).+/,
       /dataloader\.val_batch_size|trainer\.activation_checkpointing/,
-      /model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings|pad_row)/,
+      /model\.model_kwargs\.(model_id|do_lora|lora_config\..+|freeze_embeddings|pad_row|separator_tokens)/,
     ].map(({ source }) => source).join("|")
   })$`,
 );
@@ -62,7 +62,9 @@ export async function startOf(
   trainCot: (request: RunRequest) => Promise<RunOutcome>,
 ): Promise<Start> {
   const { loadPath, adapterPath } = request;
-  if (adapterPath !== undefined) return { best: await loadAdapterStart(adapterPath), compared: [] };
+  if (adapterPath !== undefined) {
+    return { best: await loadAdapterStart(adapterPath, config), compared: [] };
+  }
   if (loadPath !== undefined) {
     const best = await loadStart(loadPath);
     checkBackbone(best, config);

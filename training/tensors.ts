@@ -11,6 +11,8 @@ export interface NamedCheckpoint {
   readonly origin?: "torch" | "peft";
   /** Names of tensors that are no floats. */
   readonly notRead?: readonly string[];
+  /** Lines of what may be wrong about it, told with what became of its tensors. */
+  readonly warnings?: readonly string[];
 }
 
 /** Names of tensors that a checkpoint and a method do not share. */

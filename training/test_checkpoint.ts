@@ -9,6 +9,7 @@ import {
   type Setting,
 } from "../io/config.ts";
 import { targetArguments } from "../io/config_model.ts";
+import { checkThinking } from "../io/config_rules.ts";
 import { Report } from "../io/report.ts";
 import { describeEnvironment, noLog, openRunLog } from "../io/run_log.ts";
 import { isFile } from "../io/published_checkpoint.ts";
@@ -62,6 +63,7 @@ export async function configureTest(request: TestRequest): Promise<ConfiguredTes
   if (await isFile(path)) {
     const { model } = request;
     const configured = await configureForeignTest(path, { model, dataset, overrides });
+    checkThinking(configured.config);
     return { ...configured, initialSeed: configured.config.seed };
   }
   if (request.model !== undefined) {
@@ -75,6 +77,7 @@ export async function configureTest(request: TestRequest): Promise<ConfiguredTes
   );
   const data = dataset === undefined ? [] : await dataArguments(dataset);
   const resolved = await restoreConfig(checkpoint.config, [...data, ...overrides], path);
+  checkThinking(resolved.config);
   return { path, checkpoint, ...resolved, initialSeed: saved.seed };
 }
 

@@ -267,7 +267,9 @@ function kindOfStep({ gpu, method, config, signal }: TrainOptions, optimizer: Ad
   checkCombinations(config);
   const { policy } = method;
   if (!policy) {
-    throw new TypeError(`${config.model.target} was built without do_rl; set do_rl=True`);
+    throw new TypeError(
+      `${config.model.target} was built without a policy, which do_rl=True needs: models/method.ts`,
+    );
   }
   return new GrpoStep({ gpu, policy, optimizer, config, rl, signal });
 }

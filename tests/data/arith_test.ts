@@ -12,8 +12,8 @@ import {
 import { PretrainingText } from "../../data/arith_text.ts";
 import { parseQsa } from "../../data/qsa.ts";
 import { Random } from "../../data/random.ts";
-import { environment } from "../../io/cache_folder.ts";
 import type { Split } from "../../io/dataset.ts";
+import { realFolder } from "../real_files.ts";
 
 /** First rows of each stream, as the recipe's Python program (data v2) printed them. */
 const FIRST_ROWS: readonly [ArithVariant, Split, string, string][] = [
@@ -93,7 +93,7 @@ Deno.test("arith: 5,000 problems of every variant, and of a wider one, are ident
 });
 
 Deno.test("arith: the sample of 200 rows of each split, where it exists", async () => {
-  const folder = environment("DATA_DIR");
+  const folder = await realFolder("DATA_DIR", "data");
   if (folder === undefined) return console.log("  skipped: DATA_DIR names no folder of data sets");
   const files: readonly [file: string, split: Split, variant: ArithVariant][] = [
     ["train", "train", "arith"],

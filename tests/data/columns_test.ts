@@ -2,17 +2,15 @@
 import assert from "node:assert/strict";
 import { type ColumnOptions, convertRecords } from "../../data/columns.ts";
 import type { DataRecord } from "../../data/records.ts";
+import { type Profile, SWITCHES } from "../../io/config_profile.ts";
 
-const CORRECTED: ColumnOptions = {
-  gsm8kSteps: "equations",
-  questionText: "tidy",
-  boxedAnswer: "balanced",
-};
-const RELEASED: ColumnOptions = {
-  gsm8kSteps: "sentences",
-  questionText: "as-released",
-  boxedAnswer: "as-released",
-};
+const presets = (profile: Profile): ColumnOptions => ({
+  gsm8kSteps: SWITCHES.gsm8k_steps[profile],
+  questionText: SWITCHES.question_text[profile],
+  boxedAnswer: SWITCHES.boxed_answer[profile],
+});
+const CORRECTED = presets("corrected");
+const RELEASED = presets("released");
 
 const one = (record: DataRecord, options = CORRECTED) => {
   const { rows, form } = convertRecords("f", [record], options);

@@ -12,6 +12,7 @@ import {
   speedText,
 } from "../../data/prompt.ts";
 import { parseQsa } from "../../data/qsa.ts";
+import { SWITCHES } from "../../io/config_profile.ts";
 import { golden, methodsTokenizer } from "../methods_text.ts";
 
 interface Segments {
@@ -81,9 +82,9 @@ Deno.test("prompt: ### is a token of its own beside any text unless released", (
     // As in Llama's vocabulary: marks and line breaks beside each other are one token.
     encode: (text: string) =>
       (text.match(/[#\n]+|./g) ?? []).map((piece) => piece.length * 1000 + piece.charCodeAt(0)),
-    separatorTokens: "as-released" as const,
+    separatorTokens: SWITCHES.separator_tokens.released,
   };
-  const alone = { ...released, separatorTokens: "alone" as const };
+  const alone = { ...released, separatorTokens: SWITCHES.separator_tokens.corrected };
   for (const steps of [[], [""]]) {
     assert.deepEqual(cotStepsIds(alone, steps), [3035, 3035]);
     assert.deepEqual(cotStepsIds(released, steps), [6035]);

@@ -1,9 +1,11 @@
 /**
- * The real files of the data sets, where DATA_DIR names a folder that has them: row counts and answers.
+ * The real files of the data sets, of the folder that DATA_DIR names (else shared/data beside the project, where it is):
+ * row counts and answers.
  *
  *     DATA_DIR/gsm8k/{train,test}.jsonl                     openai/grade-school-math at 3101c7d
  *     DATA_DIR/gsm8k-aug/{valid,test}.txt                   da03/Internalize_CoT_Step_by_Step at c2e3891, data/gsm8k
  *     DATA_DIR/gsm8k-aug/gsm_{valid,test}.coconut.json      the same rows as facebookresearch/coconut distributes them
+ *     DATA_DIR/gsm8k-aug-train-noaug/gsm_train_noaug.{txt,json}   GSM8k-Aug's training rows that are no augmentations
  *     DATA_DIR/gsm-hard/gsmhardv2.jsonl                     reasoning-machines/pal at f81ca2a
  *     DATA_DIR/svamp/SVAMP.json                             arkilpatel/SVAMP at 689d7cc
  *     DATA_DIR/multiarith/MultiArith.json                   AGI-Edgerunners/LLM-Adapters at 8166572
@@ -13,9 +15,9 @@ import { join } from "node:path";
 import { parsePythonFloat } from "../../data/answer.ts";
 import { parseQsa, type QsaRow } from "../../data/qsa.ts";
 import { loadSource, type SourceOptions } from "../../data/source_dataset.ts";
-import { environment } from "../../io/cache_folder.ts";
+import { realFolder } from "../real_files.ts";
 
-const FOLDER = environment("DATA_DIR");
+const FOLDER = await realFolder("DATA_DIR", "data");
 const OPTIONS = {
   gsm8kSteps: "equations",
   questionText: "tidy",
@@ -70,6 +72,22 @@ onFiles("GSM8k-Aug has 500 and 1,319 rows, the same as Coconut's", "gsm8k-aug", 
   }
   assert.equal(test.filter(({ steps }) => steps[0] === "").length, 18);
 });
+
+onFiles(
+  "GSM8k-Aug's 6,973 training rows that are no augmentations are GSM8K's without its validation",
+  "gsm8k-aug-train-noaug",
+  async (source) => {
+    const { test: rows } = await load(join(source, "gsm_train_noaug.txt"));
+    assert.equal(rows.length, 6973);
+    assert.equal(rows.filter(({ steps }) => steps[0] === "").length, 89);
+    const file = join(source, "gsm_train_noaug.json");
+    assert.deepEqual(rows, parseQsa(await readJson(file), file));
+    const { train, val } = await load(join(source, "../gsm8k"), { testSplit: "test" });
+    const { val: held } = await load(join(source, "../gsm8k-aug"), { testSplit: "test" });
+    const questions = new Set(held.map(({ question }) => question));
+    assert.deepEqual(rows, [...train, ...val].filter(({ question }) => !questions.has(question)));
+  },
+);
 
 onFiles(
   "GSM-Hard has 1,319 rows, 303 of whose answers are no whole numbers",

@@ -54,6 +54,11 @@ Deno.test("records: a fault is one line that names file and place", async () => 
       bytes("version https://git-lfs.github.com/spec/v1\noid sha256:0a39\n"),
       "train.txt: a Git LFS pointer instead of the file; fetch it: git lfs pull",
     ],
+    [
+      "train.parquet",
+      bytes("version https://git-lfs.github.com/spec/v1\noid sha256:0a39\n"),
+      "train.parquet: a Git LFS pointer instead of the file; fetch it: git lfs pull",
+    ],
     ["a.parquet", bytes("PAR1"), /^a\.parquet: not a parquet file that can be read \([^\n]+\)$/],
     [
       "a.parquet",

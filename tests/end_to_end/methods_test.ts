@@ -78,9 +78,36 @@ for (const [model, { more, latents }] of Object.entries(METHODS)) {
         }
       }
       assert.equal(tensors.size, 2 * (3 + gaussian.length));
+      if (latents === "fixed") await think(run, ckpt, model, file);
       if (model === "colar") await reinforce(run, ckpt, settings);
     });
   });
+}
+
+/** The model decides how many latents it needs, at each of two speeds; its latents are kept at the first. */
+async function think(
+  run: ReturnType<typeof commandLine>,
+  ckpt: string,
+  model: string,
+  file: string,
+) {
+  const thinking = ["n_latent_forward=null", "max_n_latent_forward=2", "compression_factor=2,auto"];
+  const test = ["test", `--ckpt=${ckpt}`, "--no_log"];
+  const { code, out, errors } = await run(...test, ...thinking, `--save_latents=${file}`);
+  assert.deepEqual([code, errors], [0, ""]);
+  assert.match(out, new RegExp(`\n${model}, speed 2 .*\n${model}, speed auto `));
+  const tensors = await loadSafetensors(file);
+  const { data: offsets } = tensors.get("greedy.offsets")!;
+  assert.ok([...offsets].every((end, i) => i === 0 || [1, 2].includes(end - offsets[i - 1])));
+  assert.deepEqual(tensors.get("greedy.stop_log_prob")!.shape, [offsets[3]]);
+  assert.equal(tensors.size, 2 * 4);
+  if (model === "codi") return; // it has no latents that see only themselves
+  const blind = await run(...test, "cache_in_latent_loop=False", "n_latent_forward=null");
+  assert.equal(blind.code, 2);
+  assert.match(
+    blind.errors,
+    /^n_latent_forward must be trained or an integer from 1 with cache_in/,
+  );
 }
 
 /** Reinforcement goes on from what CoLaR's supervised stage left; here with the rare switches on. */

@@ -159,7 +159,7 @@ gpuTest("run: refuses a view at an odd place and what is too large to bind or to
   assert.throws(() => scope.empty([maxBufferSize], "f32", "w"), {
     name: "RangeError",
     message: `tensor w[${maxBufferSize}] needs ${4 * maxBufferSize} bytes but this adapter's ` +
-      `largest buffer is ${maxBufferSize} bytes: use a smaller batch or a shorter row`,
+      `largest buffer is ${maxBufferSize} bytes: use a smaller batch, shorter rows or a smaller model`,
   });
   if (maxBinding + 4 > 2 ** 28) return console.log("skipped: this adapter binds all that fits");
   {

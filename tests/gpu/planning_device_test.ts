@@ -19,6 +19,11 @@ gpuTest("planningDevice(): buffers are taken, given back and taken again", async
   // A write would come before what the encoder has done with that buffer: as on a real device it takes another.
   scope.upload(new Float32Array(1000));
   assert.equal(gpu.pool.memory.allocated, 8192 + 4096);
+  const { allocated } = gpu.pool.memory;
+  const floats = Math.floor(device.limits.maxBufferSize / 16) * 4 - 4;
+  scope.empty([floats]); // of the largest buffer, not of the class above it: as on a real device
+  assert.ok(gpu.pool.memory.allocated - allocated <= device.limits.maxBufferSize);
+  assert.equal(largestBuffer(), 4 * floats, "what was asked for, not its class");
   scope.empty([2 ** 40]); // larger than any device's: a plan is to say so
   assert.equal(largestBuffer(), 2 ** 42);
   gpu.submit();

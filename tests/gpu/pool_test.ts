@@ -33,8 +33,9 @@ function device(source: CountedSource): ScopeDevice {
 }
 
 Deno.test("pool: size classes are at most an eighth too large and whole words", () => {
-  assert.deepEqual([0, 1, 256, 257, 288, 289].map(sizeClass), [256, 256, 256, 288, 288, 320]);
-  assert.deepEqual([512, 513, 1024, 1025].map(sizeClass), [512, 576, 1024, 1152]);
+  const classes = (...sizes: number[]) => sizes.map((size) => sizeClass(size));
+  assert.deepEqual(classes(0, 1, 256, 257, 288, 289), [256, 256, 256, 288, 288, 320]);
+  assert.deepEqual(classes(512, 513, 1024, 1025), [512, 576, 1024, 1152]);
   let checked = 0;
   for (let n = 257; n < 2 ** 33; n = Math.ceil(n * 1.013)) {
     const size = sizeClass(n);
@@ -86,8 +87,27 @@ Deno.test("pool: does not count a buffer that was not made", () => {
     name: "RangeError",
     message:
       "tensor w[9] needs 1048577 bytes but this adapter's largest buffer is 1048576 bytes: " +
-      "use a smaller batch or a shorter row",
+      "use a smaller batch, shorter rows or a smaller model",
   });
+});
+
+Deno.test("pool: what fits the largest buffer is given, though its class would not", () => {
+  const table = 128256 * 4096 * 4; // an 8B model's embeddings in f32
+  const limit = 2 ** 31 - 1; // what llvmpipe says
+  assert.equal(sizeClass(table), 2 ** 31);
+  assert.equal(sizeClass(table, limit), 2 ** 31 - 16, "all that can be bound");
+  assert.deepEqual([1000, 2 ** 30].map((size) => sizeClass(size, limit)), [1024, 2 ** 30]);
+  const made: number[] = [];
+  const create = (byteLength: number) => {
+    made.push(byteLength);
+    return { destroy: () => {} } as unknown as Buffer;
+  };
+  const pool = new Pool({ create, maxBufferSize: limit, encoderNumber: 0 });
+  const a = pool.take(table, "embeddings");
+  pool.give(a);
+  assert.equal(pool.take(2 ** 31 - 16, "the largest"), a, "one class for all that are so large");
+  assert.deepEqual(made, [2 ** 31 - 16]);
+  assert.throws(() => pool.take(2 ** 31, "too large"), /^RangeError: too large needs 2147483648 /);
 });
 
 Deno.test("pool: leaves out buffers that the open encoder touched when asked to", () => {

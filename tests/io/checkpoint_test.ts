@@ -208,6 +208,19 @@ for (const file of ["model.safetensors", "optimizer.safetensors", "state.json"])
     }));
 }
 
+Deno.test("checkpoints: a copy without its large files is told what to fetch", () =>
+  inFolder(async (folder) => {
+    const path = join(folder, "last");
+    await saveCheckpoint(path, sample(3));
+    const file = join(path, "model.safetensors");
+    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0a39\nsize 12345\n";
+    await Deno.writeTextFile(file, pointer);
+    await assert.rejects(loadCheckpoint(path), {
+      name: "TypeError",
+      message: `${file}: a Git LFS pointer instead of the file; fetch it: git lfs pull`,
+    });
+  }));
+
 Deno.test("checkpoints: what is no checkpoint is refused with what to name instead", () =>
   inFolder(async (folder) => {
     const run = join(folder, "run");

@@ -72,6 +72,14 @@ const errors: [string, () => unknown, string | undefined][] = [
   ],
   ["text over lines", () => new SyntaxError("a\n  b"), "a b"],
   ["a refusal of the system", () => new Deno.errors.PermissionDenied("no"), "no"],
+  [
+    "a folder of the system's, for which Deno wants every right",
+    () =>
+      new Deno.errors.NotCapable(
+        'Requires all access to "/proc/x", run again with the --allow-all flag',
+      ),
+    '"/proc/x" is the system\'s, not a place for files; name a file or folder elsewhere',
+  ],
   ["what io wraps", () => new Error("cannot save", { cause: new Error("full") }), "cannot save"],
   ["the device", () => new Error("GPU: out of memory"), "GPU: out of memory"],
   ["any other error", () => new Error("broken"), undefined],

@@ -1,6 +1,8 @@
 /** Combinations of keys that could not train: each is one line that says why and what to set. */
 import assert from "node:assert/strict";
-import { checkCombinations } from "../../io/config_rules.ts";
+import { resolveConfig } from "../../io/config.ts";
+import { checkCombinations, checkThinking } from "../../io/config_rules.ts";
+import { configureRun } from "../../training/configure.ts";
 import { message, resolve } from "./config_cases.ts";
 
 const train = async (...overrides: string[]) =>
@@ -98,6 +100,59 @@ Deno.test("config colar: what a deterministic head cannot train is refused", asy
     await message(() => train(deterministic, "entropy_weight=-0.1")),
     "entropy_weight must be 0 with lp_deterministic, got -0.1: a fixed deviation has a fixed entropy",
   );
+});
+
+Deno.test("rules: stages by epoch are refused where stage_ends says when they change", async () => {
+  const given: [string, string][] = [
+    ["stage_rule", "official"],
+    ["stage_rule", "as-released"],
+    ["n_epochs_per_stage", "3"],
+    ["n_initial_epochs", "2"],
+  ];
+  for (const model of ["coconut", "icot"]) {
+    const run = (...overrides: string[]) => configureRun({ model, workspace: ".", overrides });
+    for (const [key, value] of given) {
+      assert.equal(
+        await message(() => run(`${key}=${value}`)),
+        `${key} is not read with stage_ends=[0.2,0.4]; add stage_ends=null, or leave ${key} out`,
+      );
+      await run(`${key}=${value}`, "stage_ends=null");
+      await run("stage_ends=null", `${key}=${value}`);
+    }
+    for (const rest of [["profile=released"], ["stage_rule=profile"], ["max_n_stage=3"]]) {
+      await run(...rest);
+    }
+    // A file of one's own may say it too.
+    const { config } = await resolveConfig({ model, overrides: ["stage_rule=official"] });
+    assert.throws(() => checkCombinations(config), {
+      name: "RangeError",
+      message:
+        "stage_rule=official is not read with stage_ends=[0.2,0.4]; add stage_ends=null, or " +
+        "stage_rule=profile",
+    });
+    checkCombinations((await resolve(model, "stage_rule=official", "n_epochs_per_stage=3")).config);
+  }
+});
+
+Deno.test("rules: latents that see only themselves cannot decide when to stop", async () => {
+  const blind = "cache_in_latent_loop=False";
+  for (const model of ["coconut", "distill"]) {
+    const { config } = await resolve(model, blind, "n_latent_forward=null");
+    for (const check of [checkThinking, checkCombinations]) {
+      assert.throws(() => check(config), {
+        name: "RangeError",
+        message:
+          "n_latent_forward must be trained or an integer from 1 with cache_in_latent_loop=False, " +
+          "got null: where latents see only themselves, ### would be predicted from a latent without " +
+          "its prompt; set cache_in_latent_loop=True",
+      });
+    }
+    checkThinking((await resolve(model, blind, "n_latent_forward=3")).config);
+    checkThinking((await resolve(model, "profile=released")).config);
+    checkThinking((await resolve(model, "n_latent_forward=null")).config);
+  }
+  checkThinking((await resolve("codi", "n_latent_forward=null", "profile=released")).config);
+  checkThinking((await resolve("colar")).config);
 });
 
 Deno.test("rules: methods that chain latents cannot compute a block again", async () => {

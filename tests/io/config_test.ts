@@ -37,6 +37,29 @@ const mistakes: [string, string, string][] = [
     "max_compression_factor=1,0",
     "max_compression_factor must be an integer from 1 or several, as in 1,3,5, got '1,0'",
   ],
+  ...[["'5,fast'", "'5,fast'"], ["auto,", "'auto,'"], ["'auto,0'", "'auto,0'"]].map((
+    [value, shown],
+  ): [string, string, string] => [
+    "codi",
+    `compression_factor=${value}`,
+    `compression_factor must be a number above 0, auto or several of these, as in 1.5,8, got ${shown}`,
+  ]),
+  [
+    "coconut",
+    "n_latent_forward=0",
+    "n_latent_forward must be trained, an integer from 1 or null, got 0",
+  ],
+  [
+    "colar",
+    "n_latent_forward=trained",
+    "n_latent_forward must be an integer from 1 or null, got 'trained'",
+  ],
+  ...["coconut", "distill", "codi", "cot"].map((model): [string, string, string] => [
+    model,
+    "latent_temperature=0.5",
+    "latent_temperature is CoLaR's alone, whose latents are drawn: those of Coconut, Distill and CODI " +
+    "are hidden states, fed as they are, and cot and icot have none",
+  ]),
   ["colar", "lr=fast", "lr must be a number above 0, got 'fast'"],
   ["colar", "lr=0", "lr must be a number above 0, got 0"],
   ["colar", "lr=.inf", "lr must be a number above 0, got Infinity"],
@@ -150,7 +173,7 @@ Deno.test("config: lists, null as None, and the published spelling of lp_determi
 });
 
 Deno.test("config: thinking speeds may be unseen in training, broken, several or auto", async () => {
-  for (const speed of [8, 1.5, "auto", [1.5, "auto"], "1.5,8"]) {
+  for (const speed of [8, 1.5, "auto", [1.5, "auto"], "1.5,8", "5,auto", "1.5, auto", "auto,2"]) {
     const { config } = await resolve("colar", `compression_factor=${JSON.stringify(speed)}`);
     assert.ok(config.model.target === "models/colar.ts");
     const { compression_factor } = config.model.model_kwargs.latent_generation_config;
@@ -291,6 +314,14 @@ Deno.test("config: what was saved before a key existed means what it then did", 
     async () => await restoreConfig(saved),
     /No file of the configuration sets 'seed'/,
   );
+  for (const model of ["coconut", "distill", "codi"]) {
+    const { config } = await resolve(model);
+    const old = JSON.parse(JSON.stringify(config));
+    const { cache_in_latent_loop } = old.model.model_kwargs.latent_generation_config;
+    const thinking = cache_in_latent_loop === undefined ? undefined : { cache_in_latent_loop };
+    old.model.model_kwargs.latent_generation_config = thinking;
+    assert.deepEqual((await restoreConfig(JSON.parse(JSON.stringify(old)))).config, config, model);
+  }
 });
 
 Deno.test("config: Distill and CODI have their published values, and embedded runs from a CoT", async () => {
@@ -310,7 +341,7 @@ Deno.test("config: Distill and CODI have their published values, and embedded ru
     const { config: nano } = await resolveConfig({ model });
     assert.ok("start" in nano.model && nano.model.start === "cot");
     const { optimizer, scheduler } = nano.model.training_kwargs;
-    assert.deepEqual([optimizer.lr, scheduler.schedule], [1e-3, "linear"]);
+    assert.deepEqual([optimizer.lr, scheduler.schedule], [2e-4, "linear"]);
     assert.deepEqual([nano.trainer.max_steps, nano.dataloader.batch_size], [2000, 16]);
   }
 });
@@ -377,6 +408,12 @@ const faults: [string, string, string, RegExp][] = [
     "      r: 128",
     "      r: 128\n      r: 64",
     /^configs\/models\/colar.yaml is not YAML: Map keys must be unique/,
+  ],
+  [
+    "models/colar.yaml",
+    "      r: 128",
+    "      r: 128\n      sft_method: colar",
+    /^configs\/models\/colar.yaml: Unknown config key 'model.model_kwargs.lora_config.sft_method' \(--model names the method\)$/,
   ],
   [
     "models/colar.yaml",

@@ -24,6 +24,10 @@ Deno.test("dataset files: listed by name and depth, links too, hidden ones not",
     assert.deepEqual(await listLocalFiles(folder, wanted), ["a/b/x.json", "z.json"]);
     assert.deepEqual(await listLocalFiles(join(folder, "z.json"), wanted), [""]);
     assert.equal(await listLocalFiles(join(folder, "none"), wanted), undefined);
+    await assert.rejects(listLocalFiles("/dev/null", wanted), {
+      name: "TypeError",
+      message: "source: '/dev/null' is neither a file nor a folder; name one of these",
+    });
   }));
 
 Deno.test("dataset files: SHA-256 as in its standard; a missing file is named", () =>

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { availableMemory, checkFits, gibibytes } from "../../io/device_memory.ts";
 import { loadModel } from "../../io/load_model.ts";
+import { onCard } from "../card.ts";
 import { gpuTest } from "../check_op.ts";
 
 const info = (description: string) => ({
@@ -56,6 +57,13 @@ Deno.test("checkFits(): what is needed and what there is, in one line", () => {
       "m: its largest tensor takes 3.00 GiB on the device, whose largest buffer is 2.00 GiB; " +
       "use a smaller model, or 16-bit weights with do_lora=True",
   });
+  // Sizes that read the same in GiB; and what fits the largest buffer, though its size class would not.
+  const largest = 2 ** 31 - 1;
+  checkFits("m", [128256 * 4096 * 4], { ...limits, maxBufferSize: largest }, undefined);
+  assert.throws(
+    () => checkFits("m", [2 ** 31], { ...limits, maxBufferSize: largest }, undefined),
+    /its largest tensor takes 2147483648 bytes on the device, whose largest buffer is 2147483647 b/,
+  );
   assert.equal(gibibytes(1.5 * GIB), "1.50 GiB");
 });
 
@@ -67,6 +75,22 @@ gpuTest("loadModel() refuses a model that does not fit, before any upload", asyn
   });
   await assert.rejects(
     loadModel(small, folder),
-    /its largest tensor takes 0\.00 GiB on the device/,
+    /its largest tensor takes \d+ bytes on the device, whose largest buffer is 1000 bytes/,
   );
+});
+
+gpuTest("loadModel() compares the weights with what is free on the card", async (gpu) => {
+  const folder = new URL("../golden/llama_untied_bf16", import.meta.url).pathname;
+  const { byteLength } = (await loadModel(gpu, folder)).weights;
+  await onCard(gpu, (byteLength - 1) / 2 ** 20, async (card) => {
+    await assert.rejects(loadModel(card, folder), {
+      name: "RangeError",
+      message: `${folder}: its weights take ${byteLength} bytes on the device, ` +
+        `${byteLength - 1} bytes are available (COLAR_GPU_MEMORY); use a smaller model, or ` +
+        "./denow task doctor --model_id=... for a plan",
+    });
+  });
+  await onCard(gpu, byteLength / 2 ** 20, async (card) => {
+    assert.equal((await loadModel(card, folder)).weights.byteLength, byteLength);
+  });
 });

@@ -7,6 +7,7 @@ import { type Config, resolveConfig, restoreConfig } from "../../io/config.ts";
 import { hubSnapshot, namedFiles } from "../../io/hub.ts";
 import { parseHubId } from "../../io/hub_cache.ts";
 import { pushCheckpoint } from "../../io/hub_push.ts";
+import { Progress, type ProgressOptions } from "../../io/progress.ts";
 import { COMMIT, HubServer, hubTest, refusal } from "./hub_server.ts";
 
 const TENSOR = { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) };
@@ -101,6 +102,19 @@ hubTest("push: tensors, configuration and card, and never more", async (hub, cac
   }
   assert.match(files["README.md"], /\n\.\/denow task train \\\n {2}--model=cot \\\n/);
   assert.match(files["README.md"], /\n\| cot \| 50\.0 % \(40\.0 to 60\.0\) \| 22\.1 \|/);
+});
+
+hubTest("push: its progress ends at everything", async (hub, cache) => {
+  const { path } = await saveRun(cache);
+  const shown: string[] = [];
+  const report = {
+    show: (line: string) => void shown.push(line),
+    progress: <T>(options: ProgressOptions, work: (bar: Progress) => Promise<T>) =>
+      work(new Progress({ ...options, isTerminal: false, write: (text) => void shown.push(text) })),
+  };
+  await pushCheckpoint({ path, repo: "me/tiny" }, { ...hub.options(cache, TOKEN), report });
+  assert.match(shown[0], /^uploading to me\/tiny: README\.md \(\d+ bytes\), config\.yaml/);
+  assert.match(shown.at(-1)!, /^upload 0\.0\/0\.0 MB {2}100 %/);
 });
 
 hubTest("push: what was uploaded is a checkpoint again", async (hub, cache) => {

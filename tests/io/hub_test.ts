@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type Choice, hubSnapshot, modelFiles, namedFiles, tokenizerFiles } from "../../io/hub.ts";
 import { parseHubId } from "../../io/hub_cache.ts";
+import { diskError } from "../../io/hub_download.ts";
 import { Report } from "../../io/report.ts";
 import {
   bytesOf,
@@ -75,6 +76,42 @@ hubTest(
     assert.equal((await hubSnapshot(REPO, modelFiles, offline)).folder, folder);
   },
 );
+
+for (const isSharded of [false, true]) {
+  const weights = isSharded ? "in shards" : "in one file";
+  hubTest(
+    `hub: a cache as Python leaves it, weights ${weights}, needs no request`,
+    async (hub, cache) => {
+      const files = new Map(MODEL);
+      if (isSharded) {
+        files.delete("model.safetensors");
+        const weight_map = { a: "a.safetensors", b: "b.safetensors" };
+        files.set("model.safetensors.index.json", bytesOf(JSON.stringify({ weight_map })));
+        for (const shard of Object.values(weight_map)) files.set(shard, bytesOf(shard));
+      }
+      add(hub, files);
+      const { folder } = await hubSnapshot(REPO, modelFiles, hub.options(cache));
+      const top = join(cache, "models--owner--tiny");
+      await Deno.remove(join(top, "trees"), { recursive: true }); // Python keeps no list of files,
+      await Deno.mkdir(join(top, ".no_exist", COMMIT), { recursive: true }); // but what is not there,
+      await Deno.writeTextFile(join(top, ".no_exist", COMMIT, "adapter_config.json"), "");
+      await Deno.writeFile(join(folder, "README.md"), files.get("README.md")!); // and more files
+      hub.taken();
+      for (const repo of [REPO, { ...REPO, revision: COMMIT }]) {
+        for (const HF_HUB_OFFLINE of ["0", "1"]) {
+          for (const choice of [modelFiles, tokenizerFiles]) {
+            const found = await hubSnapshot(repo, choice, hub.options(cache, { HF_HUB_OFFLINE }));
+            assert.deepEqual(found, { folder, name: "owner/tiny", commit: COMMIT });
+          }
+        }
+      }
+      assert.deepEqual(hub.taken(), []);
+      await Deno.remove(join(folder, isSharded ? "b.safetensors" : "model.safetensors"));
+      await hubSnapshot(REPO, modelFiles, hub.options(cache));
+      assert.ok(hub.taken().length > 0, "what is missing is still asked for");
+    },
+  );
+}
 
 hubTest(
   "hub: a commit is not asked for, a lost file alone is fetched again",
@@ -396,6 +433,22 @@ hubTest(
     assert.deepEqual(await Deno.readFile(join(folder, "model.safetensors")), WEIGHTS);
   },
 );
+
+hubTest("hub: a cache where this program may not write", async (hub) => {
+  add(hub);
+  const next =
+    "what was fetched is kept; free disk space or allow writing there, or name another " +
+    "cache with HF_HOME, and run again";
+  const cannot = `${SUBJECT}: cannot write to /proc/x/hub`;
+  await assert.rejects(hubSnapshot(REPO, modelFiles, hub.options("/proc/x/hub")), {
+    name: "Error",
+    message: new RegExp(`^${cannot}: Requires write access to "/proc/x/hub/.*; ${next}$`),
+  });
+  // With every right to write, Deno still refuses /proc, in words of which the last are of no use.
+  const words = 'Requires all access to "/proc/x/hub", run again with the --allow-all flag';
+  const told = diskError(new Deno.errors.NotCapable(words), SUBJECT, "to /proc/x/hub") as Error;
+  assert.equal(told.message, `${cannot}: it is the system's own folder; ${next}`);
+});
 
 hubTest("hub: a cache that cannot be written", async (hub, cache) => {
   add(hub);

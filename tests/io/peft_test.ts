@@ -41,6 +41,18 @@ for (const name of MODELS) {
   });
 }
 
+Deno.test("writeAdapter(): a model of the Hub by name and commit apart, as Python's tools take it", async () => {
+  const { config, tensors } = await readAdapter(join(GOLDEN, "gpt2/adapter"));
+  await inFolder(async (folder) => {
+    const commit = "0123456789abcdef0123456789abcdef01234567";
+    const base = { model_id: "owner/name", commit, model_type: "gpt2" } as const;
+    await writeAdapter(folder, config, base, tensors);
+    const json = JSON.parse(await Deno.readTextFile(join(folder, "adapter_config.json")));
+    assert.deepEqual([json.base_model_name_or_path, json.revision], ["owner/name", commit]);
+    assert.equal((await readAdapter(folder)).baseModel, "owner/name");
+  });
+});
+
 Deno.test("peftName() and checkpointName(): PEFT's names are ours without llm. and the adapter's name", () => {
   const own = "llm.base_model.model.model.layers.0.self_attn.q_proj.lora_A.default.weight";
   const theirs = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";

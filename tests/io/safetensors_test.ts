@@ -101,9 +101,21 @@ const GOOD = entry("F32", "[2]", "[0,8]");
 const REFUSED: [string, Uint8Array, RegExp][] = [
   ["an empty file", new Uint8Array(0), /0 bytes long; .* 8 or more/],
   ["seven bytes", new Uint8Array(7), /7 bytes long; .* 8 or more/],
-  ["header length 0", fileBytes(""), /header length 0; it must be at least 2/],
-  ["header past the end", fileBytes("{}", EIGHT, 11n), /header length 11 .* the file, 18 bytes/],
-  ["header over 100 MB", fileBytes("{}", EIGHT, 100_000_001n), /length 100000001 .* 100 MB/],
+  [
+    "header length 0",
+    fileBytes(""),
+    /header length 0; it must be at least 2; fetch or save the file again$/,
+  ],
+  [
+    "header past the end",
+    fileBytes("{}", EIGHT, 11n),
+    /header length 11 .* the file, 18 bytes; fetch or save/,
+  ],
+  [
+    "header over 100 MB",
+    fileBytes("{}", EIGHT, 100_000_001n),
+    /length 100000001 .* 100 MB; fetch or save/,
+  ],
   ["header length 2^64 - 1", fileBytes("{}", EIGHT, 2n ** 64n - 1n), /length 18446744.* 100 MB/],
   ["not UTF-8", fileBytes(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d)), /not UTF-8/],
   ["not JSON", fileBytes(`{"a":\n${GOOD}`, EIGHT), /not JSON: /],
@@ -174,7 +186,7 @@ const REFUSED: [string, Uint8Array, RegExp][] = [
   [
     "offsets out of range",
     fileBytes(`{"a":${entry("F32", "[3]", "[0,12]")}}`, EIGHT),
-    /"0,12" are out of range; the data has 8 bytes/,
+    /"0,12" are out of range; the data has 8 bytes; fetch or save the file again$/,
   ],
   ["reversed", fileBytes(`{"a":${entry("F32", "[2]", "[8,0]")}}`, EIGHT), /"8,0" are reversed/],
   [
@@ -185,7 +197,7 @@ const REFUSED: [string, Uint8Array, RegExp][] = [
   [
     "overlapping tensors",
     fileBytes(`{"a":${GOOD},"b":${entry("F32", "[1]", "[4,8]")}}`, EIGHT),
-    /tensors "a" and "b" overlap/,
+    /tensors "a" and "b" overlap; fetch or save the file again$/,
   ],
   [
     "a zero-size tensor inside another",
@@ -200,9 +212,13 @@ const REFUSED: [string, Uint8Array, RegExp][] = [
   [
     "a hole between tensors",
     fileBytes(`{"a":${entry("U8", "[1]", "[0,1]")},"b":${entry("F32", "[1]", "[4,8]")}}`, EIGHT),
-    /hole of 3 bytes between "a" and "b"/,
+    /hole of 3 bytes between "a" and "b"; fetch or save the file again$/,
   ],
-  ["trailing bytes", fileBytes(`{"a":${GOOD}}`, new Uint8Array(9)), /1 trailing bytes after "a"/],
+  [
+    "trailing bytes",
+    fileBytes(`{"a":${GOOD}}`, new Uint8Array(9)),
+    /1 trailing bytes after "a"; none may follow; fetch or save the file again$/,
+  ],
   ["data without a tensor", fileBytes("{}", EIGHT), /8 trailing bytes after the header/],
   ["a duplicate", fileBytes(`{"a":${GOOD},"a":${GOOD}}`, EIGHT), /duplicate name "a"/],
   [
@@ -356,6 +372,34 @@ Deno.test("safetensors: reads at the same time do not disturb one another", asyn
     }));
   });
 });
+
+Deno.test("safetensors: a pointer of Git LFS is called one", async () => {
+  const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0a39\nsize 12345\n";
+  await assert.rejects(
+    openSafetensors(bytesSource(new TextEncoder().encode(pointer), "model.safetensors")),
+    {
+      name: "TypeError",
+      message: "model.safetensors: a Git LFS pointer instead of the file; fetch it: git lfs pull",
+    },
+  );
+});
+
+Deno.test("openCheckpoint names the weights of another format", () =>
+  inFolder(async (folder) => {
+    await Deno.writeTextFile(join(folder, "README.md"), "");
+    await Deno.writeTextFile(join(folder, "pytorch_model.bin"), "");
+    await assert.rejects(openCheckpoint(folder), (error: Error) => {
+      assert.match(
+        error.message,
+        /: has no model\.safetensors; "pytorch_model\.bin" is not read: only/,
+      );
+      assert.match(
+        error.message,
+        /; load it in transformers and write it with save_pretrained\(FOL/,
+      );
+      return true;
+    });
+  }));
 
 Deno.test("safetensors: sources refuse ranges outside, a truncated file and a folder", async () => {
   await inFolder(async (folder) => {

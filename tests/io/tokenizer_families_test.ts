@@ -1,7 +1,8 @@
 /**
  * Tokenizers of model families against the library in Rust: ids of 200 rows of published data sets as the methods put
  * them, and of texts with unusual characters, there and back. Excerpts of three vocabularies stand in tests/golden/tokenizers;
- * whole ones (Llama 3.1 and 3.2 share theirs) are read from where these point, and skipped otherwise:
+ * whole ones (Llama 3.1 and 3.2 share theirs) are read from where these point (TOKENIZERS_DIR unset: shared/tokenizers
+ * beside the project, where it is), and skipped otherwise:
  *
  *     TOKENIZERS_DIR/{llama3.2,qwen2.5,deepseek-r1-distill-qwen,gpt2}   or with `-derived`, `-built` behind the name
  *     SMOLLM2_DIR                                                       SmolLM2-135M-Instruct
@@ -23,6 +24,7 @@ import {
 import type { QsaRow } from "../../data/qsa.ts";
 import { environment } from "../../io/cache_folder.ts";
 import { loadTokenizer, type Tokenizer } from "../../io/tokenizer.ts";
+import { realFolder } from "../real_files.ts";
 
 interface Family {
   readonly eos_token: string;
@@ -133,7 +135,7 @@ for (const name of Object.keys(EXPECTED.families)) {
 }
 
 async function folderOf(name: string): Promise<string | undefined> {
-  const top = environment("TOKENIZERS_DIR");
+  const top = await realFolder("TOKENIZERS_DIR", "tokenizers");
   const folders = top === undefined
     ? []
     : ["", "-derived", "-built"].map((suffix) => join(top, name + suffix));

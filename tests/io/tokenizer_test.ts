@@ -208,17 +208,25 @@ Deno.test("tokenizer: missing files and files that are no JSON are named", async
     const advice = "cannot be read; a model folder has tokenizer.json and tokenizer_config.json";
     await assert.rejects(loadTokenizer(folder), {
       name: "TypeError",
-      message: `${folder}/tokenizer.json: ${advice}`,
+      message: `${folder}/tokenizer.json: ${advice}; write them with ` +
+        'AutoTokenizer.from_pretrained("MODEL").save_pretrained("FOLDER")',
     });
     await Deno.writeTextFile(join(folder, "tokenizer.json"), JSON.stringify(smallest()));
     await assert.rejects(loadTokenizer(folder), {
       name: "TypeError",
-      message: `${folder}/tokenizer_config.json: ${advice}`,
+      message: `${folder}/tokenizer_config.json: ${advice}; copy it from the model's repository, ` +
+        'or write {"eos_token": "TOKEN"} into it: the token that ends a text',
     });
+    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0a39\n";
+    await Deno.writeTextFile(join(folder, "tokenizer_config.json"), pointer);
+    await assert.rejects(
+      loadTokenizer(folder),
+      /_config\.json: a Git LFS pointer .*: git lfs pull$/,
+    );
     await Deno.writeTextFile(join(folder, "tokenizer_config.json"), "{eos");
     await assert.rejects(loadTokenizer(folder), {
       name: "TypeError",
-      message: `${folder}/tokenizer_config.json: not valid JSON`,
+      message: `${folder}/tokenizer_config.json: not valid JSON; fetch or save the file again`,
     });
     await Deno.writeTextFile(join(folder, "tokenizer_config.json"), JSON.stringify(CONFIG));
     assert.equal((await loadTokenizer(folder)).size, 100);

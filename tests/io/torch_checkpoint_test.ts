@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { openTorchCheckpoint } from "../../io/torch_checkpoint.ts";
+import { realFolder } from "../real_files.ts";
 import { stateDictPickle as stateDict } from "./torch_pickle.ts";
 import { zipOf } from "./zip_file.ts";
 
@@ -69,6 +70,8 @@ Deno.test("openTorchCheckpoint(): hyper-parameters of OmegaConf as JSON", async 
   });
 });
 
+const LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0a39\nsize 12\n";
+
 const DATA = new Uint8Array(Float32Array.of(1, 2, 3, 4).buffer);
 const files = (pickle: Uint8Array, more = {}) =>
   zipOf({ "x/data.pkl": pickle, "x/data/0": DATA, ...more });
@@ -105,6 +108,15 @@ Deno.test("openTorchCheckpoint(): lists that name each other are read to a limit
     using file = await openTorchCheckpoint(path);
     assert.deepEqual([...file.tensors.keys()], ["w"]);
     assert.ok(Array.isArray(file.facts.hyper_parameters));
+  });
+});
+
+Deno.test("openTorchCheckpoint() says what a pointer of Git LFS is", async () => {
+  await withFile(new TextEncoder().encode(LFS_POINTER), async (path) => {
+    await assert.rejects(openTorchCheckpoint(path), {
+      name: "TypeError",
+      message: `${path}: a Git LFS pointer instead of the file; fetch it: git lfs pull`,
+    });
   });
 });
 
@@ -158,12 +170,11 @@ for (const [what, bytes, message] of refused) {
 }
 
 Deno.test("openTorchCheckpoint(): files that others saved", async (t) => {
-  const golden = Deno.env.get("GOLDEN_DIR");
-  const folder = golden && join(golden, "../models/torch-pt-fixtures");
-  if (!folder) {
-    console.log("  skipped: GOLDEN_DIR names no folder beside which such files are");
-    return;
+  const golden = await realFolder("GOLDEN_DIR", "golden");
+  if (golden === undefined) {
+    return console.log("  skipped: GOLDEN_DIR names no folder beside which such files are");
   }
+  const folder = join(golden, "../models/torch-pt-fixtures");
   const sums = {
     "tiny_fair_checkpoint.pt": [21, 3200],
     "tiny_state_dict_with_one_key.pt": [1, 11.0879],

@@ -8,6 +8,7 @@ import { KvCache } from "../../llm/kv_cache.ts";
 import { embedding } from "../../ops/embedding.ts";
 import { gather } from "../../ops/gather.ts";
 import { gpuTest } from "../check_op.ts";
+import { assertRowsLeave, countingBackbone } from "../counting_backbone.ts";
 
 const folder = new URL("../golden/stories260K", import.meta.url).pathname;
 
@@ -64,6 +65,21 @@ gpuTest("generate(): rows end at any of several end ids and leave the batch", as
     assert.equal(logProbs.length, ids.length);
   }
   assert.ok(ended[0].ids.length <= 3);
+});
+
+gpuTest("generate(): a row that has ended is computed no more after the next read", async (gpu) => {
+  const model = await loadModel(gpu, folder);
+  const free = await continueStories(gpu, model, PROMPTS, {});
+  // Three rows write the first of these within five tokens, the last row only the second, much later.
+  const eosIds = [free[0].ids[2], free[3].ids[17]];
+  const seen: number[] = [];
+  const ended = await continueStories(gpu, countingBackbone(model, seen), PROMPTS, { eosIds });
+  const lengths = ended.map(({ ids }) => ids.length);
+  assert.deepEqual(lengths, [3, 4, 5, 18]);
+  const [prompts, ...passes] = seen;
+  assert.equal(prompts, PROMPTS.flat().length);
+  // A row's last token is never fed; at most eight tokens are recorded before a read.
+  assertRowsLeave(passes, lengths.map((length) => length - 1), 8);
 });
 
 gpuTest("generate(): recorded uniforms choose by the cumulative probability", async (gpu) => {

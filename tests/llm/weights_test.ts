@@ -111,8 +111,17 @@ gpuTest("Weights.load() accepts prefixed names, buffers and ignored tensors", as
   assert.equal(weights.entries.size, 3);
 });
 
-const REFUSED: [string, Record<string, { shape: number[] }>, RegExp][] = [
-  ["a missing tensor", plain, /^TypeError: folder: missing norm\.weight \[3\]$/],
+const REFUSED: [string, Parameters<typeof source>[0], RegExp][] = [
+  [
+    "a missing tensor",
+    plain,
+    /^TypeError: folder: missing norm\.weight \[3\]; config\.json and weights must be of one model/,
+  ],
+  [
+    "a matrix of integers",
+    { ...complete, "table.weight": { shape: [2, 3], dtype: "I32" } },
+    /^TypeError: folder: table\.weight is I32, a weight must be one of F32, F16, BF16, F64; .* quant/,
+  ],
   [
     "a wrong shape",
     { ...complete, "norm.weight": { shape: [4] } },

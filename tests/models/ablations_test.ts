@@ -56,6 +56,18 @@ gpuTest(
   },
 );
 
+gpuTest("colar: a loss needs a term, but that of reinforcement has its own", async (gpu) => {
+  const none = { ce_weight: 0, embed_modeling_weight: 0 };
+  await assert.rejects(tinyColar(gpu, none), {
+    name: "RangeError",
+    message: /^ce_weight, embed_modeling_weight, .* are all 0: there is nothing to train; set one/,
+  });
+  using reinforced = await tinyColar(gpu, { ...none, do_rl: true });
+  assert.ok(reinforced.policy);
+  using one = await tinyColar(gpu, { ce_weight: 0 });
+  assert.equal(one.policy, undefined);
+});
+
 gpuTest(
   "colar: a deterministic head under nll, which is refused, has the loss that its reason says",
   async (gpu) => {

@@ -1,11 +1,17 @@
 /** A method of one's own: a file and its YAML, outside models/ and configs/, and nothing else; see docs/adding_a_model.md. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { Graph } from "../../autograd/tape.ts";
+import { promptIds } from "../../data/prompt.ts";
 import { readCheckpoint } from "../../io/checkpoint.ts";
 import { resolveConfig } from "../../io/config.ts";
 import { pushCheckpoint } from "../../io/hub_push.ts";
+import { packRows } from "../../llm/tokens.ts";
 import { main } from "../../main.ts";
-import { gpuTest } from "../check_op.ts";
+import { IGNORED, languageLoss } from "../../models/language_loss.ts";
+import { embedding } from "../../ops/embedding.ts";
+import { buildMethod } from "../../training/build.ts";
+import { assertClose, gpuTest } from "../check_op.ts";
 import { message } from "../io/config_cases.ts";
 import { withHub } from "../io/hub_server.ts";
 import { captured, inWorkspace, QUICK } from "../training/tiny_model.ts";
@@ -83,6 +89,59 @@ async function published(path: string, copy: string): Promise<boolean> {
   return true;
 }
 
+gpuTest("a method of one's own that has a policy is trained on by reinforcement", async (gpu) => {
+  const model = join(OWN, "sampled.yaml");
+  await inWorkspace(gpu, async (workspace, folder) => {
+    const places = [
+      `--workspace_path=${workspace}`,
+      `--kernels=${gpu.isSoftware ? "subgroup" : "tiled"}`,
+    ];
+    const settings = [`model_id=${folder}`, ...QUICK, "max_steps=2"];
+    const run = (...more: string[]) =>
+      captured(() => main(["train", `--model=${model}`, ...settings, ...more, ...places]));
+    const lastOf = (out: string) => join(/\nlogs: (.*)\n/.exec(out)![1], "checkpoints/last");
+    const first = await run();
+    assert.deepEqual([first.result, first.errors], [0, ""]);
+    const load = `--load_ckpt_path=${lastOf(first.out)}`;
+    const rl = ["do_rl=True", "batch_size=2", "group_size=2", "n_train_samples_per_epoch=4"];
+    const without = await run(...rl);
+    assert.match(without.errors, /^do_rl=True goes on from a trained model, --load_ckpt_path is/);
+    const greedy = await run(load, ...rl, "do_sample=False");
+    assert.match(greedy.errors, /^do_sample must be True with do_rl/);
+    const reinforced = await run(load, ...rl);
+    assert.deepEqual([reinforced.result, reinforced.errors], [0, ""]);
+    assert.match(
+      reinforced.out,
+      /\ntrain sampled on arith: .* 2 steps of 2 questions x 2 samples, /,
+    );
+    const log = join(lastOf(reinforced.out), "../../train.json");
+    const [step] = (await Deno.readTextFile(log)).split("\n", 1).map((line) => JSON.parse(line));
+    assert.ok("text_loss" in step && "reward" in step && "groups_with_advantage" in step);
+  });
+});
+
+gpuTest("a policy of one's own: its texts are as probable as it says", async (gpu) => {
+  const overrides = ["do_rl=True", "max_new_tokens=3"];
+  const { config } = await resolveConfig({ model: join(OWN, "sampled.yaml"), overrides });
+  using built = await buildMethod({ gpu, config, workspace: "." });
+  const { backbone, tokenizer, policy } = built.method;
+  const texts = ["2 pens and 3 pens?", "2 pens and 3 pens?", "How many?"];
+  const rollouts = await policy!.rollout(texts, { seed: 1, sampleIds: [4, 5, 6] });
+  using scope = gpu.scope();
+  const g = new Graph(gpu, scope, { training: false });
+  const { logProbs, lengths } = policy!.logProbs(g, rollouts).parts.text;
+  assert.deepEqual(lengths, rollouts.map(({ answer }) => answer.ids.length));
+  const found = [...await gpu.read(logProbs)];
+  for (const [i, { answer: { ids } }] of rollouts.entries()) {
+    const prompt = promptIds(tokenizer, texts[i], 1);
+    const x = embedding(g, backbone.embeddings, Uint32Array.from([...prompt, ...ids]));
+    const { hidden } = backbone.forward(g, x, packRows(scope, [{ length: x.shape[0] }]));
+    const loss = languageLoss(g, backbone, hidden, [...prompt.map(() => IGNORED), ...ids]);
+    const mean = found.splice(0, ids.length).reduce((sum, p) => sum + p, 0) / ids.length;
+    assertClose(await gpu.read(loss), [-mean], 1e-5, texts[i]);
+  }
+});
+
 Deno.test("a method of one's own: its keys are checked as all others", async () => {
   const mistakes: [string, string][] = [
     ["num_pausse=1", "Unknown config key 'num_pausse' (did you mean 'num_pauses'?)"],
@@ -134,6 +193,14 @@ Deno.test("a method of one's own: mistakes of its files name the file", async ()
   assert.equal(
     await told("./pause.ts", "./b.ts", { "b.ts": "export const options = { model_id: {} };\n" }),
     "FOLDER/b.ts: options.model_id is a key of every method; rename it",
+  );
+  assert.equal(
+    await told("./pause.ts", "./c.ts", {
+      "c.ts": "const kind = { rule: '', types: [], accepts: () => true };\n" +
+        "export const options = { do_rl: kind, rl_config: { n_train_samples_per_epoch: kind } };\n",
+    }),
+    "FOLDER/c.ts: options.do_rl is there, but options.rl_config has no resample_each_epoch; " +
+      "take all of REINFORCEMENT in io/config_schema.ts",
   );
   assert.equal(
     await message(() => resolveConfig({ model: "nowhere/mine.yaml" })),

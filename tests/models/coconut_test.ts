@@ -1,8 +1,19 @@
 /** Coconut on tiny models: latents by stage, switches alone, a batch that pads do not touch, both architectures. */
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
-import create from "../../models/coconut.ts";
+import { answerIds, promptIds, remainingStepsIds } from "../../data/prompt.ts";
+import type { QsaRow } from "../../data/qsa.ts";
+import create, { type Coconut } from "../../models/coconut.ts";
 import { gpuTest } from "../check_op.ts";
+import {
+  compareGradients,
+  compareLosses,
+  join,
+  mean,
+  type Numbers,
+  randomised,
+  referenceOf,
+} from "./float64_method.ts";
 import { sixRows } from "./tiny_method.ts";
 import { RELEASED, tinyCoconut } from "./tiny_stages.ts";
 
@@ -84,4 +95,40 @@ for (const architecture of ["llama", "gpt2"] as const) {
       assert.equal(values.size, 1 + alone.length);
     },
   );
+}
+
+/** The loss of two stages' steps by the formula of coconut.ts: each row is computed anew for each latent. */
+function referenceLoss(
+  { backbone, tokenizer }: Coconut,
+  rows: readonly QsaRow[],
+  numbers: Numbers,
+) {
+  const D = backbone.hiddenSize;
+  const { embed, states, surprise } = referenceOf(backbone, numbers);
+  return mean(rows.flatMap(({ question, steps, answer }) => {
+    let x = embed(promptIds(tokenizer, question, "auto"));
+    for (let i = 0; i < 4; i++) x = join(x, states(x).at(-1)!.slice(-D));
+    const rest = remainingStepsIds(tokenizer, steps.slice(2));
+    const following = [...rest, ...answerIds(tokenizer, answer)];
+    return surprise(states(join(x, embed(following))), x.length / D, following);
+  }));
+}
+
+for (const architecture of ["llama", "gpt2"] as const) {
+  gpuTest(`coconut: loss and gradients are those of float64 (${architecture})`, async (gpu) => {
+    using method = await tinyCoconut(gpu, {}, architecture);
+    const numbers = await randomised(gpu, method);
+    const rows = [
+      { question: "How many?", steps: ["<<2*3=6>>", "<<6+1=7>>", "<<7-2=5>>"], answer: "5" },
+      { question: "a", steps: [], answer: "-5" },
+    ];
+    using scope = gpu.scope();
+    const g = new Graph(gpu, scope);
+    const { total, chain } = method.loss(g, rows, at(1));
+    assert.equal(chain.latents.length, 4);
+    const loss = () => referenceLoss(method, rows, numbers);
+    await compareLosses(gpu, { total }, { total: loss() });
+    g.backward([total]);
+    await compareGradients(gpu, method, numbers, loss, 2);
+  });
 }

@@ -2,37 +2,28 @@
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
 import { answerIds, promptIds, remainingStepsIds } from "../../data/prompt.ts";
-import type { Gpu } from "../../gpu/device.ts";
 import type { CodiConfig } from "../../io/config_schema.ts";
 import create, { type Codi, type CodiOptions } from "../../models/codi.ts";
 import { gpuTest } from "../check_op.ts";
-import { normals } from "../random.ts";
-import { type ReferenceModel, referenceStates } from "../reference/backbone.ts";
-import { logProbs } from "../reference/cross_entropy.ts";
 import { geluErf } from "../reference/gelu.ts";
 import { inverseStd } from "../reference/inverse_std.ts";
 import { layerNorm } from "../reference/layer_norm.ts";
 import { linear } from "../reference/linear.ts";
 import { smoothDistance } from "../reference/smooth_l1.ts";
+import {
+  compareGradients,
+  compareLosses,
+  join,
+  mean,
+  type Numbers,
+  randomised,
+  referenceOf,
+} from "./float64_method.ts";
 import { ROWS, tinyCodi } from "./tiny_distillation.ts";
 
 // What the configuration gives is what the method takes: checked by the compiler.
 const takes = <T>(_options?: T) => {};
 takes<CodiOptions>({} as CodiConfig["model_kwargs"]);
-
-const mean = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0) / numbers.length;
-
-/** A method's numbers in float64, by name; trained ones under the method's names. */
-async function numbersOf(gpu: Gpu, method: Codi): Promise<Map<string, Float64Array>> {
-  const numbers = new Map<string, Float64Array>();
-  for (const { name, tensor } of method.parameters) {
-    numbers.set(name, Float64Array.from(await gpu.read(tensor)));
-  }
-  for (const [name, tensor] of method.backbone.weights.entries) {
-    numbers.set(name, Float64Array.from(await gpu.read(tensor)));
-  }
-  return numbers;
-}
 
 /**
  * The losses by the formulas of codi.ts: each row is computed anew for each latent.
@@ -40,19 +31,11 @@ async function numbersOf(gpu: Gpu, method: Codi): Promise<Map<string, Float64Arr
  */
 function referenceLosses(
   { backbone, tokenizer }: Codi,
-  numbers: Map<string, Float64Array>,
+  numbers: Numbers,
   target?: Float64Array[][],
 ) {
   const D = backbone.hiddenSize;
-  const adapter = new Map(
-    [...numbers].filter(([name]) => name.startsWith("llm."))
-      .map(([name, data]) => [name.slice("llm.".length).replace(".default", ""), data]),
-  );
-  const model: ReferenceModel = { config: backbone.config, weights: numbers, adapter, scale: 2 };
-  const table = numbers.get(backbone.embeddings.name)!;
-  const embed = (ids: readonly number[]) =>
-    Float64Array.from(ids.flatMap((id) => [...table.subarray(id * D, (id + 1) * D)]));
-  const join = (...parts: Float64Array[]) => Float64Array.from(parts.flatMap((part) => [...part]));
+  const { embed, states: run, surprise } = referenceOf(backbone, numbers);
   const at = (states: Float64Array, token: number) => states.slice(token * D, (token + 1) * D);
   const project = (x: Float64Array) => {
     const layer = (name: string, input: Float64Array) => {
@@ -64,27 +47,23 @@ function referenceLosses(
     const [w, b] = ["weight", "bias"].map((part) => numbers.get(`latent_proj.proj.ln.${part}`)!);
     return layerNorm(z, w, b, 1e-5);
   };
-  const surprise = (states: Float64Array, before: number, ids: readonly number[]) => {
-    const hidden = states.slice((before - 1) * D, (before - 1 + ids.length) * D);
-    return [...logProbs(hidden, table, ids)].map((p) => -p);
-  };
   const [taught, learned] = [[] as number[], [] as number[]];
   const [teachers, students] = [[] as Float64Array[][], [] as Float64Array[][]];
   for (const { question, steps, answer } of ROWS) {
     const q = promptIds(tokenizer, question, "auto");
     const a = answerIds(tokenizer, answer);
     const s = remainingStepsIds(tokenizer, steps.slice(0, -1));
-    const explained = referenceStates(model, embed([...q, ...s, ...a]));
-    taught.push(...surprise(explained.at(-1)!, q.length, [...s, ...a]));
+    const explained = run(embed([...q, ...s, ...a]));
+    taught.push(...surprise(explained, q.length, [...s, ...a]));
     teachers.push(explained.map((states) => at(states, q.length + s.length + 1)));
     let x = embed(q);
     for (let i = 0; i < 3; i++) {
-      const last = referenceStates(model, x).at(-1)!.slice(-D);
+      const last = run(x).at(-1)!.slice(-D);
       x = join(x, project(last));
     }
     const before = x.length / D + 1;
-    const answered = referenceStates(model, join(x, embed([tokenizer.separatorId, ...a])));
-    learned.push(...surprise(answered.at(-1)!, before, a));
+    const answered = run(join(x, embed([tokenizer.separatorId, ...a])));
+    learned.push(...surprise(answered, before, a));
     students.push(answered.map((states) => at(states, before + 1)));
   }
   const B = ROWS.length;
@@ -109,36 +88,16 @@ function referenceLosses(
 for (const architecture of ["llama", "gpt2"] as const) {
   gpuTest(`codi: loss and gradients are those of float64 (${architecture})`, async (gpu) => {
     using method = await tinyCodi(gpu, {}, architecture);
-    // B is zero at first, and then A has no gradient.
-    method.parameters.forEach(({ tensor }, i) => gpu.write(tensor, normals(i, tensor.size, 0.2)));
-    const numbers = await numbersOf(gpu, method);
+    const numbers = await randomised(gpu, method);
     using scope = gpu.scope();
     const g = new Graph(gpu, scope);
     const { total, parts } = method.loss(g, ROWS);
-    const expected = referenceLosses(method, numbers);
-    assert.equal(expected.teachers[0].length, 3, "two blocks and what enters the first");
-    for (const [name, tensor] of Object.entries({ ...parts, loss: total })) {
-      const [found] = await gpu.read(tensor);
-      const wanted = expected[name as "loss" | "teacher_loss" | "student_loss" | "distill_loss"];
-      assert.ok(Math.abs(found - wanted) <= 1e-5 * wanted, `${name}: ${found}, expected ${wanted}`);
-    }
+    const { teachers, ...expected } = referenceLosses(method, numbers);
+    assert.equal(teachers[0].length, 3, "two blocks and what enters the first");
+    await compareLosses(gpu, { ...parts, loss: total }, expected);
     g.backward([total]);
-    for (const { name, tensor } of method.parameters) {
-      const gradient = await gpu.read(tensor.gradient!);
-      const size = Math.max(...gradient.map(Math.abs));
-      assert.ok(size > 0, `${name} has no gradient`);
-      const i = gradient.findIndex((v) => Math.abs(v) === size);
-      const own = numbers.get(name)!;
-      const start = own[i];
-      const [above, below] = [1e-5, -1e-5].map((h) => {
-        own[i] = start + h;
-        return referenceLosses(method, numbers, expected.teachers).loss;
-      });
-      own[i] = start;
-      const difference = (above - below) / 2e-5;
-      const off = Math.abs(gradient[i] - difference);
-      assert.ok(off <= 1e-4 * size, `${name}[${i}]: ${gradient[i]}, expected ${difference}`);
-    }
+    const loss = () => referenceLosses(method, numbers, teachers).loss;
+    await compareGradients(gpu, method, numbers, loss);
   });
 }
 

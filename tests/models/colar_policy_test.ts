@@ -3,8 +3,10 @@ import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
 import type { Gpu } from "../../gpu/device.ts";
 import type { Colar } from "../../models/colar.ts";
+import { ColarPolicy } from "../../models/colar_policy.ts";
 import type { ColarRollout } from "../../models/colar_rollout.ts";
 import { assertClose, gpuTest } from "../check_op.ts";
+import { assertRowsLeave, countingBackbone } from "../counting_backbone.ts";
 import { type ColarChanges, likelyColar, sixRows, tinyColar } from "./tiny_method.ts";
 
 const RL: ColarChanges = { do_rl: true, max_n_latent_forward: 5, top_p: 1 };
@@ -117,6 +119,30 @@ gpuTest("policy: decisions and the ### of the answer are of one distribution", a
     if (decisions.at(-1)) assertClose([b[i].answer[0]], a[i].decision.slice(-1), 1e-6, "###");
     assert.ok(a[i].decision.every((x) => x <= 0));
   });
+});
+
+gpuTest("policy: a rollout computes each question once, and no row after its end", async (gpu) => {
+  const limits = { max_n_latent_forward: 9, max_new_tokens: 24 };
+  using method = await likelyColar(
+    gpu,
+    { ...RL, ...limits },
+    ({ separatorId, eosId }) => [separatorId, eosId],
+  );
+  const { tokenizer, head, embedsStd, options } = method;
+  const seen: number[] = [];
+  const backbone = countingBackbone(method.backbone, seen);
+  const policy = new ColarPolicy({ backbone, tokenizer, head, embedsStd, options });
+  const rollouts = await policy.rollout(await questions(), { seed: 3, sampleIds });
+  const distinct = new Map(rollouts.map(({ prompt }) => [prompt.join(), prompt]));
+  assert.equal(distinct.size, 2);
+  const latents = rollouts.map(({ answer }) => answer.reasoningLength);
+  const texts = rollouts.map(({ answer }) => answer.ids.length);
+  assert.equal(Math.max(...latents), 9, "one row thinks up to the limit");
+  assert.equal(seen.shift(), [...distinct.values()].flat().length);
+  // At most four latents are recorded before a read, and eight tokens; then comes ### of all rows.
+  assertRowsLeave(seen.splice(0, 9), latents, 3);
+  assert.equal(seen.shift(), sampleIds.length);
+  assertRowsLeave(seen, texts.map((length) => length - 1), 8);
 });
 
 gpuTest("policy: drawn speeds are trained factors, fixed by the sample's number", async (gpu) => {

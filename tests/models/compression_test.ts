@@ -80,4 +80,5 @@ Deno.test("factors and speeds as numbers, lists and text", () => {
   assert.deepEqual(thinkingSpeeds("auto"), ["auto"]);
   assert.deepEqual(thinkingSpeeds("2,5"), [2, 5]);
   assert.deepEqual(thinkingSpeeds([2, "auto"]), [2, "auto"]);
+  assert.deepEqual(thinkingSpeeds("5, auto,1.5"), [5, "auto", 1.5]);
 });

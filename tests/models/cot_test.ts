@@ -5,6 +5,7 @@ import create from "../../models/cot.ts";
 import { IGNORED } from "../../models/language_loss.ts";
 import { gpuTest } from "../check_op.ts";
 import { sixRows, tinyCot } from "./tiny_method.ts";
+import { tinyIcot } from "./tiny_stages.ts";
 
 gpuTest(
   "cot: rows shorter than the longest keep one invisible pad before their steps",
@@ -82,6 +83,21 @@ for (const architecture of ["llama", "gpt2"] as const) {
     assert.deepEqual(await method.answer([], { speed: 1, greedy: true, seed: 0 }), []);
   });
 }
+
+gpuTest("cot, icot: a question's own speed is the one that its prompt names", async (gpu) => {
+  const questions = (await sixRows()).slice(1, 3).map(({ question }, id) => ({ id, question }));
+  for (const make of [tinyCot, tinyIcot]) {
+    using method = await make(gpu);
+    const own = questions.map((question, i) => ({ ...question, speed: [8, 3][i] }));
+    const together = await method.answer(own, { speed: 1, greedy: true, seed: 0 });
+    const usual = await method.answer(questions, { speed: 1, greedy: true, seed: 0 });
+    assert.notDeepEqual(together, usual);
+    for (const [i, { speed }] of own.entries()) {
+      const alone = await method.answer([questions[i]], { speed, greedy: true, seed: 0 });
+      assert.deepEqual(alone, [together[i]]);
+    }
+  }
+});
 
 gpuTest("cot: the embeddings are trained when they are not frozen", async (gpu) => {
   using method = await tinyCot(gpu, { do_lora: false, freeze_embeddings: false });

@@ -44,6 +44,10 @@ const METHODS: readonly [string, (gpu: Gpu) => Promise<Method>][] = [
     "coconut whose latents see only themselves",
     (gpu) => tinyCoconut(gpu, { cache_in_latent_loop: false }),
   ],
+  [
+    "coconut that decides",
+    (gpu) => tinyCoconut(gpu, { n_latent_forward: null, max_n_latent_forward: 5 }),
+  ],
   ["distill", (gpu) => tinyDistill(gpu)],
   ["codi", (gpu) => tinyCodi(gpu)],
 ];
@@ -63,8 +67,13 @@ for (const [name, make] of METHODS) {
       );
     }
     const names = Object.keys(traced[0].trace);
-    const gaussian = name === "colar" ? ["mean", "sigma", "stop_log_prob"] : [];
-    assert.deepEqual(names, ["latents", ...gaussian, "hidden.1", "hidden.2"]);
+    const gaussian = name === "colar" ? ["mean", "sigma"] : [];
+    const decided = /^colar$|decides/.test(name) ? ["stop_log_prob"] : [];
+    assert.deepEqual(names, ["latents", ...gaussian, ...decided, "hidden.1", "hidden.2"]);
+    for (const { trace, reasoningLength } of decided.length > 0 ? traced : []) {
+      assert.equal(trace.stop_log_prob.length, reasoningLength);
+      assert.ok(trace.stop_log_prob.every((p) => p < 0 && p > -100));
+    }
   });
 }
 

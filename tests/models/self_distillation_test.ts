@@ -93,6 +93,28 @@ gpuTest("distill: without an adapter the backbone itself is trained", async (gpu
   }
 });
 
+gpuTest("codi: keys of a projector that is not there are refused", async (gpu) => {
+  const refused: [Parameters<typeof tinyCodi>[1], string][] = [
+    [
+      { prj_no_ln: true },
+      "prj_no_ln is True, but use_prj is False: it is a key of the projector; set use_prj=True or prj_no_ln=False",
+    ],
+    [
+      { prj_dim: 8 },
+      "prj_dim is 8, but use_prj is False: it is a key of the projector; set use_prj=True or prj_dim=null",
+    ],
+  ];
+  for (const [changes, message] of refused) {
+    await assert.rejects(tinyCodi(gpu, { use_prj: false, ...changes }), {
+      name: "RangeError",
+      message,
+    });
+    using _allowed = await tinyCodi(gpu, changes);
+  }
+  using plain = await tinyCodi(gpu, { use_prj: false });
+  assert.ok(plain.parameters.every(({ name }) => !name.startsWith("latent_proj")));
+});
+
 gpuTest("distill: disposing takes the adapter off the backbone", async (gpu) => {
   const method = await tinyDistill(gpu);
   assert.ok(method.backbone.adapter);

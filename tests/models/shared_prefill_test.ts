@@ -1,11 +1,11 @@
 /** Equal prompts are computed once, and rows go on as if each had been computed by itself. */
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
-import type { Backbone } from "../../llm/backbone.ts";
 import { generate } from "../../llm/generate.ts";
 import { prefill } from "../../models/prefill.ts";
 import { sharedPrefill } from "../../models/shared_prefill.ts";
 import { assertClose, gpuTest } from "../check_op.ts";
+import { countingBackbone } from "../counting_backbone.ts";
 import { tinyBackbone } from "./tiny_method.ts";
 
 const A = [5, 9, 200, 31], B = [7, 8];
@@ -39,17 +39,7 @@ gpuTest("sharedPrefill: the backbone sees each distinct prompt once", async (gpu
   using scope = gpu.scope();
   const g = new Graph(gpu, scope, { training: false });
   const seen: number[] = [];
-  const counting = new Proxy(backbone, {
-    get: (target, key) => {
-      const value = Reflect.get(target, key, target);
-      if (key !== "forward") return value;
-      return (...args: Parameters<Backbone["forward"]>) => {
-        seen.push(args[1].shape[0]);
-        return target.forward(...args);
-      };
-    },
-  });
-  sharedPrefill(g, counting, [A, A, B, A, B], 3);
+  sharedPrefill(g, countingBackbone(backbone, seen), [A, A, B, A, B], 3);
   assert.deepEqual(seen, [A.length + B.length]);
   await gpu.finish();
   backbone.weights[Symbol.dispose]();

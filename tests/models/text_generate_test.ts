@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { reasoningTokens } from "../../data/answer.ts";
 import { promptIds } from "../../data/prompt.ts";
+import { SWITCHES } from "../../io/config_profile.ts";
 import { textGenerate } from "../../models/text_generate.ts";
 import { gpuTest } from "../check_op.ts";
 import { modelOptions, sixRows, tinyCot } from "./tiny_method.ts";
@@ -26,9 +27,8 @@ gpuTest("text generate: the prompt decides, and the profile counts", async (gpu)
   // An untrained model writes no ###: a token that it does write stands for it.
   const separatorId = answers[0].ids[5];
   const index = answers[0].ids.indexOf(separatorId);
-  for (
-    const [reasoningLength, counted] of [["exact", index], ["as-released", index - 1]] as const
-  ) {
+  const { released, corrected } = SWITCHES.reasoning_length;
+  for (const [reasoningLength, counted] of [[corrected, index], [released, index - 1]] as const) {
     const counting = { ...writer, reasoningLength };
     const tokens = { ...writer.reasoningTokens, separatorId };
     const [first] = await textGenerate(

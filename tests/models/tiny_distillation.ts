@@ -2,7 +2,7 @@
 import type { Gpu } from "../../gpu/device.ts";
 import { Codi, type CodiOptions } from "../../models/codi.ts";
 import { Distill, type DistillOptions } from "../../models/distill.ts";
-import { type Architecture, context, modelOptions } from "./tiny_method.ts";
+import { type Architecture, AS_TRAINED, context, modelOptions } from "./tiny_method.ts";
 
 /** What `profile: released` does where Distill's loss is concerned. */
 export const RELEASED = {
@@ -21,15 +21,16 @@ export const ROWS = [
 /** Distill on a tiny model. */
 export async function tinyDistill(
   gpu: Gpu,
-  { cache_in_latent_loop = true, do_lora, ...changes }: Partial<
+  changes: Partial<
     & DistillOptions["distill_config"]
     & DistillOptions["latent_generation_config"]
     & Pick<DistillOptions, "do_lora">
   > = {},
   architecture: Architecture = "llama",
+  model: Record<string, unknown> = {},
 ): Promise<Distill> {
   const options: DistillOptions = {
-    ...modelOptions({ do_lora }),
+    ...modelOptions({ do_lora: changes.do_lora }),
     distill_config: {
       n_latents: 3,
       distill_proj: true,
@@ -44,16 +45,18 @@ export async function tinyDistill(
       position_ids: "mask",
       ...changes,
     },
-    latent_generation_config: { cache_in_latent_loop },
+    latent_generation_config: { ...AS_TRAINED, cache_in_latent_loop: true, ...changes },
   };
-  return new Distill({ ...await context(gpu, architecture), options, reasoningLength: "exact" });
+  const built = await context(gpu, architecture, model);
+  return new Distill({ ...built, options, reasoningLength: "exact" });
 }
 
 /** CODI on a tiny model, every linear module adapted. */
 export async function tinyCodi(
   gpu: Gpu,
-  changes: Partial<CodiOptions["codi_config"]> = {},
+  changes: Partial<CodiOptions["codi_config"] & CodiOptions["latent_generation_config"]> = {},
   architecture: Architecture = "llama",
+  model: Record<string, unknown> = {},
 ): Promise<Codi> {
   const options: CodiOptions = {
     ...modelOptions({}),
@@ -69,6 +72,8 @@ export async function tinyCodi(
       ref_loss_factor: 1,
       ...changes,
     },
+    latent_generation_config: { ...AS_TRAINED, ...changes },
   };
-  return new Codi({ ...await context(gpu, architecture), options, reasoningLength: "exact" });
+  const built = await context(gpu, architecture, model);
+  return new Codi({ ...built, options, reasoningLength: "exact" });
 }

@@ -51,6 +51,14 @@ const CONFIGS = {
   },
 };
 
+/** How chained latents are thought unless a key says otherwise. */
+export const AS_TRAINED = {
+  n_latent_forward: "trained",
+  max_n_latent_forward: 64,
+  compression_factor: "auto",
+  eol_temperature: 1,
+} as const;
+
 /** Six rows of GSM8k-Aug. */
 export async function sixRows(): Promise<QsaRow[]> {
   return parseQsa(await golden("rows"), "rows.json");
@@ -102,17 +110,28 @@ export async function likelyColar(
   changes: ColarChanges,
   likely: (tokenizer: Colar["tokenizer"]) => readonly number[],
 ): Promise<Colar> {
-  const untied = await context(gpu, "llama", { tie_word_embeddings: false });
+  const untied = await context(gpu, "llama", UNTIED);
   const options = colarOptions(changes);
   const method = new Colar({ ...untied, options, reasoningLength: "exact" }, 0.2);
-  const { head, hiddenSize: D } = method.backbone;
+  await makeLikely(gpu, method.backbone, likely(method.tokenizer));
+  return method;
+}
+
+/** Makes some tokens now and then the most probable ones of a model whose head is its own. */
+export async function makeLikely(
+  gpu: Gpu,
+  { head, hiddenSize: D }: Backbone,
+  ids: readonly number[],
+): Promise<void> {
   const table = await gpu.read(head);
-  for (const id of likely(method.tokenizer)) {
+  for (const id of ids) {
     for (let i = id * D; i < (id + 1) * D; i++) table[i] *= 5;
   }
   gpu.write(head, table);
-  return method;
 }
+
+/** A tiny model whose head is its own. */
+export const UNTIED = { tie_word_embeddings: false } as const;
 
 /** Every key of CoLaR with its value under `profile: corrected`. */
 export function colarOptions(changes: ColarChanges = {}): ColarOptions {

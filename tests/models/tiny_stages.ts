@@ -3,7 +3,7 @@ import type { Gpu } from "../../gpu/device.ts";
 import { Coconut, type CoconutOptions } from "../../models/coconut.ts";
 import { Icot, type IcotOptions } from "../../models/icot.ts";
 import type { StagedOptions } from "../../models/stages.ts";
-import { type Architecture, context, modelOptions } from "./tiny_method.ts";
+import { type Architecture, AS_TRAINED, context, modelOptions } from "./tiny_method.ts";
 
 /** Stages of one epoch each, the rest as `profile: corrected`. */
 export const CORRECTED: StagedOptions = {
@@ -51,11 +51,13 @@ export async function tinyCoconut(
   gpu: Gpu,
   changes: StagedChanges = {},
   architecture: Architecture = "llama",
+  model: Record<string, unknown> = {},
 ): Promise<Coconut> {
   const options: CoconutOptions = {
     ...modelOptions({ do_lora: changes.do_lora }),
     coconut_config: { ...CORRECTED, n_latents_per_step: 2, ...changes },
-    latent_generation_config: { cache_in_latent_loop: changes.cache_in_latent_loop ?? true },
+    latent_generation_config: { ...AS_TRAINED, cache_in_latent_loop: true, ...changes },
   };
-  return new Coconut({ ...await context(gpu, architecture), options, reasoningLength: "exact" });
+  const built = await context(gpu, architecture, model);
+  return new Coconut({ ...built, options, reasoningLength: "exact" });
 }

@@ -1,6 +1,7 @@
 /**
  * SmolLM2-135M-Instruct, a real Llama checkpoint in bf16, against numbers from PyTorch. It is too large for the
- * repository: SMOLLM2_DIR names a folder in Hub layout, GOLDEN_DIR one with smollm2.json; skipped without them.
+ * repository: SMOLLM2_DIR names a folder in Hub layout, GOLDEN_DIR one with smollm2.json (unset: shared/golden beside the
+ * project, where it is); skipped without them.
  */
 import assert from "node:assert/strict";
 import { Graph } from "../../autograd/tape.ts";
@@ -12,6 +13,7 @@ import { logits as headLogits } from "../../ops/cross_entropy.ts";
 import { embedding } from "../../ops/embedding.ts";
 import { gather } from "../../ops/gather.ts";
 import { testGpu } from "../check_op.ts";
+import { realFolder } from "../real_files.ts";
 
 interface Prompt {
   readonly name: string;
@@ -27,9 +29,9 @@ interface Prompt {
 }
 
 const folder = Deno.env.get("SMOLLM2_DIR");
-const goldenFolder = Deno.env.get("GOLDEN_DIR");
+const goldenFolder = await realFolder("GOLDEN_DIR", "golden");
 const missing = !folder || !goldenFolder;
-if (missing) console.log("SmolLM2: skipped, SMOLLM2_DIR and GOLDEN_DIR are not set");
+if (missing) console.log("SmolLM2: skipped, SMOLLM2_DIR or GOLDEN_DIR names no folder");
 
 Deno.test({
   name: "SmolLM2-135M: logits, hidden states and greedy text of PyTorch",

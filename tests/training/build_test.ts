@@ -1,6 +1,7 @@
 /** Where models are found. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
+import { resolveConfig } from "../../io/config.ts";
 import { findModel, locateModel, pinModel } from "../../training/build.ts";
 import { COMMIT, hubTest } from "../io/hub_server.ts";
 import { fakeConfig } from "./fake_method.ts";
@@ -20,12 +21,18 @@ Deno.test("findModel: as given, from the project's root, or below models/llms", 
   } finally {
     await Deno.remove(workspace, { recursive: true });
   }
-  await assert.rejects(findModel("Llama-3.2-1B-Instruct", "w"), {
+  await assert.rejects(findModel("my-model", "w"), {
     name: "RangeError",
     message:
-      "model_id: no folder 'Llama-3.2-1B-Instruct', nor w/models/llms/Llama-3.2-1B-Instruct, " +
-      "and no id of the Hub, which is owner/name; set model_id to one of these, a folder in Hub " +
+      "model_id: no folder 'my-model', nor w/models/llms/my-model, and no id of the Hub, which is " +
+      "owner/name; set model_id=OWNER/NAME (of the Hub: docs/hub.md), or model_id=FOLDER in Hub " +
       "layout (config.json, tokenizer.json, model.safetensors)",
+  });
+  // The default of configs/models, the published code's name of a folder: what to write is told.
+  const { config } = await resolveConfig({ model: "cot", dataset: "gsm8k" });
+  await assert.rejects(findModel(config.model.model_kwargs.model_id, "w"), {
+    message:
+      /; set model_id=meta-llama\/Llama-3\.2-1B-Instruct \(of the Hub, gated: docs\/hub\.md\), or model_id=FOLDER in/,
   });
 });
 

@@ -25,9 +25,9 @@ gpuTest("evaluate: no result depends on val_batch_size", async (gpu) => {
   assert.equal(metrics.output_length, 3);
 });
 
-gpuTest("evaluate: mean_of_batches averages each batch's ratio", async (gpu) => {
+gpuTest("evaluate: as released #L on correct answers averages each batch's ratio", async (gpu) => {
   using method = fakeMethod(gpu);
-  const config = await fakeConfig("latents_on_correct=mean_of_batches", "val_batch_size=4");
+  const config = await fakeConfig("profile=released", "val_batch_size=4");
   const { metrics, predictions } = await evaluate(method, { rows, config, ...answering });
   const ratios = [0, 4, 8, 12, 16, 20].map((first) => {
     const right = predictions.slice(first, first + 4).filter(({ acc }) => acc === 1);

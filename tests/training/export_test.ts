@@ -15,6 +15,7 @@ import { main } from "../../main.ts";
 import { exportMerged, exportPeft } from "../../training/export.ts";
 import { trainRun } from "../../training/run.ts";
 import { gpuTest } from "../check_op.ts";
+import { COMMIT, withHub } from "../io/hub_server.ts";
 import { captured, inWorkspace, QUICK, QUICK_COLAR } from "./tiny_model.ts";
 
 /** A checkpoint of ours is exported for PEFT without a device. */
@@ -91,6 +92,44 @@ gpuTest("export: adapter and merged model agree with each other and with the run
       exportMerged(gpu, { path, workspace, out }),
       /is there already; name a new/,
     );
+  });
+});
+
+gpuTest("export: an adapter names its model of the Hub, and its commit apart", async (gpu) => {
+  await inWorkspace(gpu, async (workspace, base) => {
+    const path = await checkpointOf(gpu, workspace, base, "cot", "do_lora=True", "r=2");
+    await withHub(async (hub, cache) => {
+      const names = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"];
+      const read = async (name: string) => [name, await Deno.readFile(join(base, name))] as const;
+      const files = new Map(await Promise.all(names.map(read)));
+      hub.repos.set("models/owner/tiny", { commit: COMMIT, files });
+      for (const [i, id] of ["owner/tiny", `owner/tiny@${COMMIT}`].entries()) {
+        const out = join(workspace, `peft-${i}`);
+        const asked = { path, workspace, out, overrides: [`model_id=${id}`] };
+        await exportPeft(asked, noDevice, hub.options(cache));
+        const json = JSON.parse(await Deno.readTextFile(join(out, "adapter_config.json")));
+        assert.deepEqual([json.base_model_name_or_path, json.revision], ["owner/tiny", COMMIT]);
+      }
+    });
+  });
+});
+
+gpuTest("export: a merged model is float32 by both names of that key", async (gpu) => {
+  await inWorkspace(gpu, async (workspace, base) => {
+    const file = join(base, "config.json");
+    const json = JSON.parse(await Deno.readTextFile(file));
+    const path = await checkpointOf(gpu, workspace, base, "cot", "do_lora=True", "r=2");
+    const sources = [
+      [{ ...json, torch_dtype: "bfloat16" }, undefined],
+      [{ ...json, torch_dtype: undefined, dtype: "bfloat16" }, "float32"],
+    ] as const;
+    for (const [i, [source, dtype]] of sources.entries()) {
+      await Deno.writeTextFile(file, JSON.stringify(source));
+      const out = join(workspace, `merged-${i}`);
+      await exportMerged(gpu, { path, workspace, out });
+      const written = JSON.parse(await Deno.readTextFile(join(out, "config.json")));
+      assert.deepEqual([written.torch_dtype, written.dtype], ["float32", dtype]);
+    }
   });
 });
 

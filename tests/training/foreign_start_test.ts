@@ -49,7 +49,7 @@ gpuTest("--load_ckpt_path=FILE.ckpt: another scale, rank or backbone is refused"
       ],
       [
         ["r=2", "lora_alpha=3", "model_id=assets/nano"],
-        /saved from .* on tiny, but this run's mod/,
+        /on tiny, but .* 'assets\/nano'; set model_id to a folder named 'tiny' or to OWNER\/tiny of .*, or name/,
       ],
     ];
     for (const [more, message] of cases) {
@@ -88,6 +88,13 @@ gpuTest("--load_adapter: sizes and numbers are the adapter's", async (gpu) => {
     const begun = { ...request(workspace, model), adapterPath };
     const { result, out } = await captured(() => trainRun(gpu, begun));
     assert.match(out, /adapter: 4 of 4 tensors are used\n/);
+    assert.doesNotMatch(out, /was trained on/);
+    await writeAdapter(adapterPath, config, { ...base, model_id: "owner/other" }, tensors);
+    const { out: told } = await captured(() => trainRun(gpu, begun));
+    assert.match(
+      told,
+      /adapter: 4 of 4 tensors are used\nWarning: '.*adapter' was trained on 'owner\/other', this run's model_id is '.*tiny': if these are not the same weights, set model_id to those/,
+    );
     const saved = await loadCheckpoint(join(result.folder!, "checkpoints/last"));
     const { model: { model_kwargs } } = saved.config as {
       model: { model_kwargs: Record<string, unknown> };

@@ -83,6 +83,55 @@ Deno.test("loadData: a source on the disk, else the folder of the name, else the
   }
 });
 
+Deno.test("loadData: gsm8k_steps, question_text and boxed_answer decide how rows are read", async () => {
+  const folder = await Deno.makeTempDir();
+  try {
+    const records = {
+      "gsm8k.jsonl": {
+        question: "Two pens and 3 pens?",
+        answer: "He has 2+3=<<2+3=5>>5 pens.\nThat is all.\n#### 5",
+      },
+      "svamp.jsonl": { Body: "Tom has 2 pens.", Question: "How many?", Equation: "2", Answer: 2 },
+      "math.jsonl": { problem: "Half?", solution: "It is $\\boxed{\\frac{1}{2}}$, or ${0.5}$." },
+    };
+    for (const [name, record] of Object.entries(records)) {
+      await Deno.writeTextFile(join(folder, name), JSON.stringify(record));
+    }
+    const first = async (set: string, ...overrides: string[]) => {
+      const source = `source=${join(folder, `${set}.jsonl`)}`;
+      const asked = ["dataset_name=mine", source, "test_split=all", ...overrides];
+      return (await data(folder, ...asked)).test[0];
+    };
+    const sentences = ["He has 2+3=<<2+3=5>>5 pens.", "That is all."];
+    const doubled = "Tom has 2 pens.. How many?";
+    const tooMuch = "\\frac{1}{2}}$, or ${0.5";
+    // By the keys themselves, and by the profile that sets them.
+    const released = "profile=released";
+    for (const how of ["gsm8k_steps=sentences", released]) {
+      assert.deepEqual((await first("gsm8k", how)).steps, sentences, how);
+    }
+    for (const how of ["gsm8k_steps=equations", "profile=corrected"]) {
+      assert.deepEqual((await first("gsm8k", how)).steps, ["<<2+3=5>>"], how);
+    }
+    for (const how of ["question_text=as-released", released]) {
+      assert.equal((await first("svamp", how)).question, doubled, how);
+    }
+    for (const how of ["question_text=tidy", "profile=corrected"]) {
+      assert.equal((await first("svamp", how)).question, "Tom has 2 pens. How many?", how);
+    }
+    for (const how of ["boxed_answer=as-released", released]) {
+      assert.equal((await first("math", how)).answer, tooMuch, how);
+    }
+    for (const how of ["boxed_answer=balanced", "profile=corrected"]) {
+      assert.equal((await first("math", how)).answer, "\\frac{1}{2}", how);
+    }
+    const mixed = await first("gsm8k", released, "gsm8k_steps=equations");
+    assert.deepEqual(mixed.steps, ["<<2+3=5>>"], "a key of its own goes before the profile");
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
 hubTest(
   "pinData: a set of the Hub is fetched, and the run keeps its commit",
   async (hub, cache) => {

@@ -10,8 +10,9 @@ import { Llama, llamaTensors } from "../../llm/llama.ts";
 import { type Precision, Weights, type WeightSource } from "../../llm/weights.ts";
 import {
   generateOnce,
-  type MemoryPlan,
+  optionsOf,
   planMemory,
+  planStep,
   trainOnce,
 } from "../../training/memory_plan.ts";
 import { gpuTest } from "../check_op.ts";
@@ -32,7 +33,14 @@ const GPT2 = parseModelConfig(
   { model_type: "gpt2", vocab_size: 300, n_embd: 48, n_layer: 2, n_head: 4, n_positions: 128 },
   "gpt2",
 );
-const rows = { batchSize: 3, length: 21, r: 4 };
+const ALL = "all-linear" as const;
+const lengths = [21, 21, 21];
+const rows = { lengths, r: 4 };
+
+/** The same step on a real device as in a plan. */
+const step = (do_lora: boolean, checkpointed = false) => (backbone: Backbone) =>
+  trainOnce(backbone, { lengths, options: optionsOf(do_lora, rows.r), checkpointed });
+const generation = (backbone: Backbone) => generateOnce(backbone, lengths);
 
 /** A source as a file of another type has it. */
 function storedAs(dtype: string, source: WeightSource): WeightSource {
@@ -45,6 +53,10 @@ function storedAs(dtype: string, source: WeightSource): WeightSource {
     },
   };
 }
+
+/** All buffers by use. */
+const bytesOf = (plan: ReturnType<typeof planMemory>) =>
+  Object.fromEntries(Object.entries(plan).map(([use, { bytes }]) => [use, bytes]));
 
 /** Bytes that a fresh device gives out for the work itself. */
 async function real(
@@ -66,23 +78,24 @@ async function real(
 for (const [name, config] of Object.entries({ LLAMA, QWEN2, GPT2 })) {
   gpuTest(`planMemory() of a small ${name}: what the device gives out`, async (device) => {
     const plan = planMemory({ config, storedAs: () => "F32", device, ...rows });
-    const measured: Omit<MemoryPlan, "largestBuffer"> = {
+    const measured = {
       weights: await real(config, () => {}),
-      lora: await real(config, (b) => trainOnce(b, rows, true)),
-      loraCheckpointed: await real(config, (b) => {
-        b.checkpointsBlocks = true;
-        trainOnce(b, rows, true);
-      }),
-      full: await real(config, (b) => trainOnce(b, rows, false)),
-      fullCheckpointed: await real(config, (b) => {
-        b.checkpointsBlocks = true;
-        trainOnce(b, rows, false);
-      }),
-      generation: await real(config, (b) => generateOnce(b, rows)),
+      lora: await real(config, step(true)),
+      loraCheckpointed: await real(config, step(true, true)),
+      full: await real(config, step(false)),
+      fullCheckpointed: await real(config, step(false, true)),
+      generation: await real(config, generation),
     };
-    const { largestBuffer, ...planned } = plan;
-    assert.deepEqual(planned, measured);
-    assert.ok(largestBuffer >= 3 * 20 * 300 * 4, "the logits are the largest");
+    assert.deepEqual(bytesOf(plan), measured);
+    const table = 300 * 48 * 4;
+    assert.deepEqual(plan.weights, {
+      bytes: measured.weights,
+      largestBuffer: table,
+      largestTensor: table,
+    });
+    const logits = 3 * 20 * 300 * 4; // of the tokens that are followed by one
+    assert.deepEqual([plan.lora.largestBuffer, plan.full.largestBuffer], [logits, logits]);
+    assert.equal(plan.generation.largestBuffer, table, "three rows' last logits are smaller");
   });
 }
 
@@ -93,15 +106,16 @@ for (const dtype of ["BF16", "F16"]) {
       const plan = planMemory({ config: GPT2, storedAs: () => dtype, device, ...rows });
       const measured = {
         weights: await real(GPT2, () => {}, dtype),
-        lora: await real(GPT2, (b) => trainOnce(b, rows, true), dtype),
-        full: await real(GPT2, (b) => trainOnce(b, rows, false), dtype, "f32"),
-        generation: await real(GPT2, (b) => generateOnce(b, rows), dtype),
+        lora: await real(GPT2, step(true), dtype),
+        full: await real(GPT2, step(false), dtype, "f32"),
+        generation: await real(GPT2, generation, dtype),
       };
-      const { weights, lora, full, generation } = plan;
-      assert.deepEqual({ weights, lora, full, generation }, measured);
+      assert.deepEqual({ ...bytesOf(plan), ...measured }, bytesOf(plan));
+      assert.equal(2 * plan.lora.largestTensor, plan.full.largestTensor, "the table, f32 in full");
       const wide = planMemory({ config: GPT2, storedAs: () => "F32", device, ...rows });
-      assert.equal(full, wide.full);
-      assert.ok(weights < 0.6 * wide.weights, `${weights} and ${wide.weights}`);
+      assert.deepEqual(plan.full, wide.full);
+      const [weights, wider] = [plan.weights.bytes, wide.weights.bytes];
+      assert.ok(weights < 0.6 * wider, `${weights} and ${wider}`);
     },
   );
 }
@@ -121,16 +135,32 @@ gpuTest(
       tie_word_embeddings: true,
       max_position_embeddings: 131072,
     };
-    const request = { config, storedAs: () => "BF16", device, batchSize: 8, length: 256, r: 128 };
-    const plan = planMemory(request);
+    const request = { config, storedAs: () => "BF16", device, r: 128 };
+    const planned = (batchSize: number) =>
+      bytesOf(planMemory({ ...request, lengths: Array(batchSize).fill(256) }));
+    const plan = planned(8);
     const bytes = 2 * 1235814400; // parameters of the model's card, 16 bits each
     assert.ok(plan.weights > bytes && plan.weights < 1.05 * bytes, `${plan.weights}`);
     const { generation, loraCheckpointed, lora, fullCheckpointed, full } = plan;
     const order = [plan.weights, generation, loraCheckpointed, lora, fullCheckpointed, full];
     assert.deepEqual(order, order.toSorted((a, b) => a - b));
-    const longer = planMemory({ ...request, batchSize: 16 });
+    const longer = planned(16);
     const activations = longer.lora - plan.lora;
     assert.ok(Math.abs(activations / (lora - generation) - 1) < 0.3, "activations double");
     return Promise.resolve();
+  },
+);
+
+gpuTest(
+  "planStep(): rows of their own lengths, and what of the adapter is trained",
+  async (device) => {
+    const model = { config: LLAMA, storedAs: () => "F32", device };
+    const lora_config = { r: 2, lora_alpha: 2, target_modules: ALL, lora_dropout: 0.5 };
+    const options = { ...optionsOf(true, 2), lora_config };
+    const own = { lengths: [3, 17, 1, 9], options, checkpointed: false };
+    const { bytes } = planStep(model, own);
+    assert.equal(bytes, await real(LLAMA, (backbone) => trainOnce(backbone, own)));
+    const fewer = planStep(model, { ...own, options: optionsOf(true, 2) });
+    assert.ok(fewer.bytes < bytes, "PEFT's targets are two of seven modules");
   },
 );

@@ -9,10 +9,10 @@ import { main } from "../../main.ts";
 
 gpuTest("planModel(): bytes by use of the embedded model", async (gpu) => {
   const request = { model_id: "assets/nano", workspace: "." };
-  const { bytes, ...facts } = await planModel(gpu, { ...request, batchSize: "4", length: "32" });
+  const { uses, ...facts } = await planModel(gpu, { ...request, batchSize: "4", length: "32" });
   assert.deepEqual([facts.batchSize, facts.length, facts.model], [4, 32, "assets/nano"]);
   assert.equal(facts.maxBufferSize, gpu.limits.maxBufferSize);
-  assert.deepEqual(Object.keys(bytes), [
+  assert.deepEqual(Object.keys(uses), [
     "weights",
     "training, LoRA of rank 128",
     "training, LoRA, activation_checkpointing",
@@ -20,10 +20,13 @@ gpuTest("planModel(): bytes by use of the embedded model", async (gpu) => {
     "training, all, activation_checkpointing",
     "generation",
   ]);
-  assert.ok(Object.values(bytes).every((n) => n >= bytes.weights && n < 2 ** 30));
+  for (const { bytes, largestBuffer, largestTensor } of Object.values(uses)) {
+    assert.ok(bytes >= uses.weights.bytes && bytes < 2 ** 30);
+    assert.ok(largestBuffer >= largestTensor && largestBuffer < bytes);
+  }
   const twice = await planModel(gpu, { ...request, batchSize: "8", length: "32" });
-  assert.equal(twice.bytes.weights, bytes.weights);
-  assert.ok(twice.bytes["training, all"] > bytes["training, all"]);
+  assert.deepEqual(twice.uses.weights, uses.weights);
+  assert.ok(twice.uses["training, all"].bytes > uses["training, all"].bytes);
   for (const [key, value] of [["batchSize", "0"], ["length", "2.5"]]) {
     await assert.rejects(planModel(gpu, { ...request, [key]: value }), /must be an integer from 1/);
   }

@@ -58,6 +58,16 @@ Deno.test("questions: a configuration without do_rl samples none", async () => {
   assert.equal(questionSample(rl, 3000)?.length, 512);
 });
 
+Deno.test("questions: the profile says whether each epoch has its own", async () => {
+  for (const profile of ["released", "corrected"]) {
+    const overrides = ["do_rl=True", `profile=${profile}`];
+    const { config } = await resolveConfig({ model: "colar", overrides });
+    const sample = questionSample(config, 3000)!;
+    const [first, second] = [0, 1].map((epoch) => rowsOf(sample, epoch).join());
+    assert.equal(first === second, profile === "released");
+  }
+});
+
 Deno.test("questions: the filter drops what is always right, and says what is left", async () => {
   const rows = [0, 1, 2, 3, 4, 5, 6].map((i) => ({ question: `${i}`, steps: [], answer: "1" }));
   const { config } = await resolveConfig({

@@ -153,7 +153,7 @@ gpuTest("reinforcement: a method that was not built for it is refused", async (g
   const { result } = await inFolder((folder) => run(gpu, config, folder, { method }));
   assert.match(
     (result as Error).message,
-    /^models\/colar\.ts was built without do_rl; set do_rl=True$/,
+    /^models\/colar\.ts was built without a policy, which do_rl=True needs: models\/method\.ts$/,
   );
 });
 
@@ -170,7 +170,7 @@ gpuTest(
       await assert.rejects(configureRun(request(...rl)), {
         name: "RangeError",
         message:
-          "do_rl=True goes on from a trained CoLaR, --load_ckpt_path is not given; train one " +
+          "do_rl=True goes on from a trained model, --load_ckpt_path is not given; train one " +
           "with ./denow task train --model=colar, then name its checkpoint with " +
           "--load_ckpt_path=RUN/checkpoints/last",
       });

@@ -196,7 +196,7 @@ gpuTest("run: checkpoints of another model are refused by name", async (gpu) => 
     const cases: [Partial<RunRequest>, RegExp][] = [
       [
         { ...cot(workspace, other), loadPath },
-        /^'.*last' was saved from models\/cot\.ts on .*tiny, but this run's model_id is '.*other'; name/,
+        /^'.*last' was saved from models\/cot\.ts on .*tiny, but this run's model_id is '.*other'; set model_id to a folder named 'tiny' /,
       ],
       [
         { ...cot(workspace, wider), loadPath },

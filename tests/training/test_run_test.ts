@@ -57,7 +57,7 @@ gpuTest("test: the published interval, and a greedy protocol without draws", asy
   const rows = fakeRows(20);
   const { report } = keepingReport();
   const published = await testMethod(
-    { method, rows, config: await fakeConfig("interval=decode_seeds"), report },
+    { method, rows, config: await fakeConfig("profile=released"), report },
   );
   const { mean, decode_seeds } = published.speeds[0].paper!;
   assert.deepEqual(published.rows[0].drawn!.interval, [
