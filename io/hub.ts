@@ -230,8 +230,11 @@ async function missingIn(
   choose: Choice,
   { isOffline }: HubSettings,
 ): Promise<string | undefined> {
-  const read = (path: string) => Deno.readTextFile(`${cache.snapshot(commit)}/${path}`);
   const here = await cache.files(commit);
+  const read = (path: string) =>
+    here.has(path)
+      ? Deno.readTextFile(`${cache.snapshot(commit)}/${path}`)
+      : Promise.reject(new Deno.errors.NotFound(path));
   const listed = await cache.listing(commit);
   // A model's files tell themselves whether one is missing; of a data set a part looks like a smaller set.
   if (!listed && cache.repo.kind === "dataset" && !isOffline) return "the list of its files";
@@ -240,7 +243,7 @@ async function missingIn(
     const chosen = await chooseSafely(choose, paths, read, "");
     return chosen.find((path) => !here.has(path));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return INDEX;
+    if (error instanceof Deno.errors.NotFound) return error.message;
     if (!(error instanceof RangeError) && !(error instanceof SyntaxError)) throw error;
     return /^ has no ([^;,]+)/.exec(error.message)?.[1] ?? "part of it";
   }

@@ -32,6 +32,15 @@ export async function readModelJson(folder: string): Promise<Record<string, unkn
       { cause },
     );
   }
+  return parseModelJson(text, file);
+}
+
+/**
+ * The content of a config.json.
+ * @param file its name in messages
+ * @throws {TypeError} when it is not JSON.
+ */
+export function parseModelJson(text: string, file: string): Record<string, unknown> {
   try {
     return JSON.parse(text);
   } catch {

@@ -9,11 +9,12 @@ import type { Gpu } from "../gpu/device.ts";
 import { exists } from "../io/atomic.ts";
 import { type Config, restoreConfig } from "../io/config.ts";
 import { importModel } from "../io/config_model.ts";
-import { type HubOptions, hubSnapshot, modelFiles } from "../io/hub.ts";
-import { parseHubId } from "../io/hub_cache.ts";
-import { loadModel } from "../io/load_model.ts";
+import { type Choice, type HubOptions, hubSnapshot, modelFiles } from "../io/hub.ts";
+import { type HubRepo, parseHubId } from "../io/hub_cache.ts";
+import { loadModel, parseModelJson } from "../io/load_model.ts";
 import { loadTokenizer } from "../io/tokenizer.ts";
 import type { Backbone } from "../llm/backbone.ts";
+import { parseModelConfig } from "../llm/config.ts";
 import type { CreateMethod, Method } from "../models/method.ts";
 import { addPadRow } from "../models/vocabulary.ts";
 
@@ -92,7 +93,7 @@ export async function locateModel(
   if (found) return { folder: found };
   const repo = parseHubId(id, "model");
   if (repo) {
-    const { folder, ...origin } = await hubSnapshot(repo, modelFiles, hub);
+    const { folder, ...origin } = await hubSnapshot(repo, runnableFiles(repo), hub);
     return { folder, origin };
   }
   const known = Object.hasOwn(HUB_IDS, id) ? HUB_IDS[id] : "OWNER/NAME (of the Hub: docs/hub.md)";
@@ -100,6 +101,16 @@ export async function locateModel(
     `model_id: no folder '${id}', nor ${named}, and no id of the Hub, which is owner/name; ` +
       `set model_id=${known}, or model_id=FOLDER in Hub layout (config.json, tokenizer.json, model.safetensors)`,
   );
+}
+
+/** A model's files, once its configuration says that it can be run: else its weights are not fetched. */
+function runnableFiles({ name, revision }: HubRepo): Choice {
+  const file = `model ${name}@${revision}: config.json`;
+  return async (paths, read, subject) => {
+    const files = await modelFiles(paths, read, subject);
+    parseModelConfig(parseModelJson(await read("config.json"), file), file);
+    return files;
+  };
 }
 
 /** The folder of a model, which is found or fetched as {@link locateModel} does. */

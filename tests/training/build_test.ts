@@ -55,6 +55,16 @@ hubTest(
     const { folder, origin } = await locateModel(model_id, "/nowhere", hub.options(cache));
     assert.deepEqual([hub.taken(), origin], [[], pinned.origin]);
     assert.ok((await Deno.stat(join(folder, "model.safetensors"))).isFile);
+    files.set("config.json", new TextEncoder().encode('{"model_type": "mistral"}'));
+    hub.repos.set("models/owner/other", { commit: COMMIT, files });
+    for (let i = 0; i < 2; i++) {
+      await assert.rejects(locateModel("owner/other", "/nowhere", hub.options(cache)), {
+        name: "TypeError",
+        message: /^model owner\/other@main: config\.json: model_type "mistral" is not supported; /,
+      });
+      const asked = hub.taken().map((line) => String(line));
+      assert.ok(!asked.some((line) => line.includes("safetensors")), asked.join());
+    }
     const local = await fakeConfig();
     assert.deepEqual(await pinModel(local, "/nowhere", hub.options(cache)), {
       config: local,
