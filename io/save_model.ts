@@ -125,8 +125,10 @@ function shardsOf(weights: Weights, shardBytes: number): string[][] {
 async function tensorOf(weights: Weights, name: string): Promise<TensorData> {
   const shape = weights.fileShape(name);
   const data = await weights.readStored(name);
-  if (data instanceof Float32Array) return { dtype: "F32", shape, data: data.slice() };
-  const words = new Uint16Array(data.buffer, data.byteOffset, data.length).slice();
+  if (data instanceof Float32Array) {
+    return { dtype: "F32", shape, data: data as Float32Array<ArrayBuffer> };
+  }
+  const words = new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length);
   return { dtype: data instanceof Float16Array ? "F16" : "BF16", shape, data: words };
 }
 

@@ -34,6 +34,13 @@ export interface Adapter {
 /** The update of a module, if it has one. */
 export type Updates = (module: string) => Lora | undefined;
 
+/** What every block of one pass reads. */
+export interface Pass {
+  readonly tokens: Tokens;
+  readonly cache: KvCache | undefined;
+  readonly updates: Updates | undefined;
+}
+
 /** A language model without its loss: token embeddings, blocks, final norm, and the table of its head. */
 export interface Backbone {
   readonly config: ModelConfig;

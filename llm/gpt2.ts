@@ -21,11 +21,10 @@ import {
   type ForwardOptions,
   type ForwardResult,
   type LinearModule,
+  type Pass,
   recomputesBlocks,
-  type Updates,
 } from "./backbone.ts";
 import type { Gpt2Config } from "./config.ts";
-import type { KvCache } from "./kv_cache.ts";
 import { checkPositions } from "./positions.ts";
 import type { Tokens } from "./tokens.ts";
 import type { TensorSpec, Weights } from "./weights.ts";
@@ -55,13 +54,6 @@ export function gpt2Tensors(config: Gpt2Config): TensorSpec[] {
   norm("ln_f");
   if (!config.tie_word_embeddings) specs.push({ name: "lm_head.weight", shape: [V, D] });
   return specs;
-}
-
-/** What every block of one pass reads. */
-interface Pass {
-  readonly tokens: Tokens;
-  readonly cache: KvCache | undefined;
-  readonly updates: Updates | undefined;
 }
 
 /** A GPT-2 model on the device. */

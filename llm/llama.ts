@@ -20,11 +20,10 @@ import {
   type ForwardOptions,
   type ForwardResult,
   type LinearModule,
+  type Pass,
   recomputesBlocks,
-  type Updates,
 } from "./backbone.ts";
 import type { LlamaConfig } from "./config.ts";
-import type { KvCache } from "./kv_cache.ts";
 import { checkPositions } from "./positions.ts";
 import { RotaryTables } from "./rotary.ts";
 import type { Tokens } from "./tokens.ts";
@@ -55,13 +54,6 @@ export function llamaTensors(config: LlamaConfig): TensorSpec[] {
   specs.push({ name: "model.norm.weight", shape: [D] });
   if (!config.tie_word_embeddings) specs.push({ name: "lm_head.weight", shape: [V, D] });
   return specs;
-}
-
-/** What every block of one pass reads. */
-interface Pass {
-  readonly tokens: Tokens;
-  readonly cache: KvCache | undefined;
-  readonly updates: Updates | undefined;
 }
 
 /** A Llama or Qwen2 model on the device. */
