@@ -5,8 +5,9 @@
  *   ./denow task nano:methods --only=cot,icot-16k  # some of them; a row that has its line is not run again
  *   ./denow task nano:methods --table              # experiments/nano_methods.jsonl, the published lines, as a table
  *
- * A row is one run of `train --do_test`, whose command its line has. Rows begin from the checkpoint of the row `cot`,
- * reinforcement from that of `colar`; where no line has one yet, that row is run first.
+ * A row is one run of `train --do_test`, whose command its line has. Rows begin from the checkpoint of the row that they
+ * name, most from `cot`; where no line has one yet, that row is run first. Reinforcement begins from `colar-nll-tuned`:
+ * a head trained by mse has next to no deviation, so its samples do not differ (LOG.md).
  */
 import process from "node:process";
 import { parseArgs } from "node:util";
@@ -23,6 +24,11 @@ export interface Row {
 
 const WHOLE = ["epoch_scaling=1"]; // one validation, at the end
 const HALF = [...WHOLE, "batch_size=8"]; // 16,000 rows in as many steps
+const TUNED = [...WHOLE, "lr=3e-4", "max_steps=300", "gradient_clip_val=1", "top_p=1"]; // 4,800 rows more
+const reinforced = (lr: string) => [
+  ...[...WHOLE, "do_rl=True", `lr=${lr}`, "batch_size=32", "exp_batch_size=32", "max_epochs=8"],
+  ...["top_p=1", "n_val=300", "val_batch_size=300"],
+];
 
 /** The rows by name. */
 export const ROWS: Readonly<Record<string, Row>> = {
@@ -40,14 +46,26 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "colar-oc": { model: "colar", settings: [...WHOLE, "pred_compressed_cot=False"], from: "cot" },
   "colar-mp": { model: "colar", settings: [...WHOLE, "sqrt_mean=False"], from: "cot" },
   "colar-nll": { model: "colar", settings: [...WHOLE, "embed_modeling_loss=nll"], from: "cot" },
-  "colar-rl": {
+  "colar-mse-tuned": { model: "colar", settings: TUNED, from: "colar" },
+  "colar-nll-tuned": {
     model: "colar",
-    settings: [
-      ...[...WHOLE, "do_rl=True", "lr=3e-6", "schedule=constant", "batch_size=32"],
-      ...["max_epochs=10", "max_steps=40", "check_val_every_n_epoch=100", "n_val=100"],
-    ],
+    settings: [...TUNED, "embed_modeling_loss=nll"],
     from: "colar",
   },
+  "colar-rl": { model: "colar", settings: reinforced("1e-5"), from: "colar-nll-tuned" },
+  "colar-rl-seed1": {
+    model: "colar",
+    settings: [...reinforced("1e-5"), "seed=1"],
+    from: "colar-nll-tuned",
+  },
+  "colar-rl-seed2": {
+    model: "colar",
+    settings: [...reinforced("1e-5"), "seed=2"],
+    from: "colar-nll-tuned",
+  },
+  // The same questions and draws, and nothing learned: what the curve is compared with.
+  "colar-rl-still": { model: "colar", settings: reinforced("1e-12"), from: "colar-nll-tuned" },
+  "colar-rl-mse": { model: "colar", settings: reinforced("1e-5"), from: "colar" },
 };
 
 /** A line of the log. */

@@ -1,49 +1,65 @@
 /**
- * Draws a log of JSON lines as an SVG, with vega-lite.
+ * Draws a log of JSON lines as an SVG beside it, with vega-lite: each key a panel, or several that share one.
  *
  *   ./denow run --allow-read=. --allow-write=experiments --allow-env experiments/plot.ts \
- *     experiments/pretrain_nano.jsonl step loss,heldOut "Pretraining of the embedded model"
+ *     experiments/pretrain_nano.jsonl step loss,heldOut --title="Pretraining of the embedded model"
  *
- * writes experiments/pretrain_nano.svg. Lines `a,b` share a panel, `a/b` have one each; a number behind the title draws
- * the mean of so many points up to each instead of the points:
+ * writes experiments/pretrain_nano.svg. --mean=16 draws, at every point, the mean over the last 16 of x; --by=KEY draws a
+ * line for each value of that key:
  *
  *   ./denow run --allow-read=. --allow-write=experiments --allow-env experiments/plot.ts \
- *     experiments/reinforcement_nano.jsonl step reward/n_latent_forward "Reinforcement on the embedded model" 8
+ *     experiments/reinforcement_nano.jsonl step reward val/acc n_latent_forward --mean=16 --by=run \
+ *     --title="Reinforcement on the embedded model"
  */
+import { parseArgs } from "node:util";
 import { parse, View } from "vega";
 import { compile, type TopLevelSpec } from "vega-lite";
 
-const [file, x, ys, title, window = "1"] = Deno.args;
-if (!file || !x || !ys || !(Number(window) >= 1)) {
+const { positionals, values: options } = parseArgs({
+  allowPositionals: true,
+  options: {
+    title: { type: "string" },
+    mean: { type: "string", default: "0" },
+    by: { type: "string" },
+  },
+});
+const [file, x, ...panels] = positionals;
+const span = Number(options.mean);
+if (!file?.endsWith(".jsonl") || panels.length === 0 || !(span >= 0)) {
   console.error(
-    "plot.ts: needs a .jsonl file, the key of the x axis, and keys of lines: a,b or a/b; then a title and a number",
+    "plot.ts: needs a .jsonl file, the key of the x axis and keys of panels: a b,c; --mean is a number of x",
   );
   Deno.exit(2);
 }
 const rows = (await Deno.readTextFile(file)).trim().split("\n").map((line) => JSON.parse(line));
-const panels = ys.split("/").map((keys) => keys.split(","));
-const values = panels.flat().flatMap((line) => {
-  const points = rows.filter((row) => row[line] !== undefined);
-  return points.map((row, i) => {
-    const last = points.slice(Math.max(0, i + 1 - Number(window)), i + 1);
-    const mean = last.reduce((sum, point) => sum + point[line], 0) / last.length;
-    return { [x]: row[x], value: mean, line };
+const { by } = options;
+const values = panels.flatMap((keys) => keys.split(",")).flatMap((key) => {
+  const points = rows.filter((row) => row[key] !== undefined);
+  return points.map((point) => {
+    const line = by ? `${point[by]}` : key;
+    const last = points.filter((other) =>
+      (!by || other[by] === point[by]) && other[x] <= point[x] &&
+      (other === point || other[x] > point[x] - span)
+    );
+    const value = last.reduce((sum, other) => sum + other[key], 0) / last.length;
+    return { x: point[x], value, key, line };
   });
 });
+const isIn = (keys: string) => ({ key }: { key: string }) => keys.split(",").includes(key);
 const spec: TopLevelSpec = {
-  title: title ?? file,
+  title: options.title ?? file,
   data: { values },
-  vconcat: panels.map((lines) => ({
+  vconcat: panels.map((keys) => ({
     width: 560,
-    height: 280 / panels.length,
-    transform: [{ filter: { field: "line", oneOf: lines } }],
-    mark: { type: "line", point: { size: 12 } },
+    height: panels.length === 1 ? 280 : 140,
+    transform: [{ filter: { field: "key", oneOf: keys.split(",") } }],
+    mark: { type: "line", point: values.filter(isIn(keys)).length <= 300 && { size: 12 } },
     encoding: {
-      x: { field: x, type: "quantitative" },
+      x: { field: "x", type: "quantitative", title: x },
       y: {
         field: "value",
         type: "quantitative",
-        title: lines.join(", "),
+        title: keys.split(",").join(", "),
         scale: { zero: panels.length === 1 },
       },
       color: { field: "line", type: "nominal", title: null },

@@ -29,7 +29,7 @@ const SUPERVISED: readonly ColarRule[] = [
 ];
 
 /** Of any method that is reinforced, one's own too. */
-const REINFORCEMENT: readonly Rule<Config["model"]["model_kwargs"]>[] = [
+const REINFORCEMENT_RULES: readonly Rule<Config["model"]["model_kwargs"]>[] = [
   ({ do_lora, lora_config: { lora_dropout } }) =>
     do_lora && lora_dropout > 0 &&
     `lora_dropout must be 0 with do_rl, got ${lora_dropout}: samples are drawn without dropout, and ` +
@@ -84,7 +84,7 @@ export function checkCombinations(config: Config, set: readonly Setting[] = []):
     );
   }
   const isReinforced = "do_rl" in model.model_kwargs && model.model_kwargs.do_rl;
-  if (isReinforced) ask(REINFORCEMENT, model.model_kwargs, trainer);
+  if (isReinforced) ask(REINFORCEMENT_RULES, model.model_kwargs, trainer);
   if (model.target !== "models/colar.ts") return;
   ask(isReinforced ? COLAR_REINFORCEMENT : SUPERVISED, model.model_kwargs, trainer);
 }
