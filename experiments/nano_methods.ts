@@ -7,7 +7,7 @@
  *
  * A row is one run of `train --do_test`, whose command its line has. Rows begin from the checkpoint of the row that they
  * name, most from `cot`; where no line has one yet, that row is run first. Reinforcement begins from `colar-nll-tuned`:
- * a head trained by mse has next to no deviation, so its samples do not differ (LOG.md).
+ * a head trained by mse has next to no deviation, so its samples hardly differ (LOG.md).
  */
 import process from "node:process";
 import { parseArgs } from "node:util";
