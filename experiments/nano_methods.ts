@@ -66,6 +66,11 @@ export const ROWS: Readonly<Record<string, Row>> = {
   // The same questions and draws, and nothing learned: what the curve is compared with.
   "colar-rl-still": { model: "colar", settings: reinforced("1e-12"), from: "colar-nll-tuned" },
   "colar-rl-mse": { model: "colar", settings: reinforced("1e-5"), from: "colar" },
+  "colar-rl-mse-tuned": {
+    model: "colar",
+    settings: reinforced("1e-5"),
+    from: "colar-mse-tuned",
+  },
 };
 
 /** A line of the log. */
