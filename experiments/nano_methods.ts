@@ -46,6 +46,11 @@ export const ROWS: Readonly<Record<string, Row>> = {
   "colar-oc": { model: "colar", settings: [...WHOLE, "pred_compressed_cot=False"], from: "cot" },
   "colar-mp": { model: "colar", settings: [...WHOLE, "sqrt_mean=False"], from: "cot" },
   "colar-nll": { model: "colar", settings: [...WHOLE, "embed_modeling_loss=nll"], from: "cot" },
+  "colar-nll-clipped": {
+    model: "colar",
+    settings: [...WHOLE, "embed_modeling_loss=nll", "gradient_clip_val=1"],
+    from: "cot",
+  },
   "colar-mse-tuned": { model: "colar", settings: TUNED, from: "colar" },
   "colar-nll-tuned": {
     model: "colar",
