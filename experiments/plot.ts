@@ -23,7 +23,8 @@ const { positionals, values: options } = parseArgs({
     by: { type: "string" },
   },
 });
-const [file, x, ...panels] = positionals;
+const [file, x] = positionals;
+const panels = positionals.slice(2).map((keys) => keys.split(","));
 const span = Number(options.mean);
 if (!file?.endsWith(".jsonl") || panels.length === 0 || !(span >= 0)) {
   console.error(
@@ -33,7 +34,7 @@ if (!file?.endsWith(".jsonl") || panels.length === 0 || !(span >= 0)) {
 }
 const rows = (await Deno.readTextFile(file)).trim().split("\n").map((line) => JSON.parse(line));
 const { by } = options;
-const values = panels.flatMap((keys) => keys.split(",")).flatMap((key) => {
+const values = panels.flat().flatMap((key) => {
   const points = rows.filter((row) => row[key] !== undefined);
   return points.map((point) => {
     const line = by ? `${point[by]}` : key;
@@ -45,21 +46,23 @@ const values = panels.flatMap((keys) => keys.split(",")).flatMap((key) => {
     return { x: point[x], value, key, line };
   });
 });
-const isIn = (keys: string) => ({ key }: { key: string }) => keys.split(",").includes(key);
 const spec: TopLevelSpec = {
   title: options.title ?? file,
   data: { values },
   vconcat: panels.map((keys) => ({
     width: 560,
     height: panels.length === 1 ? 280 : 140,
-    transform: [{ filter: { field: "key", oneOf: keys.split(",") } }],
-    mark: { type: "line", point: values.filter(isIn(keys)).length <= 300 && { size: 12 } },
+    transform: [{ filter: { field: "key", oneOf: keys } }],
+    mark: {
+      type: "line",
+      point: values.filter(({ key }) => keys.includes(key)).length <= 300 && { size: 12 },
+    },
     encoding: {
       x: { field: "x", type: "quantitative", title: x },
       y: {
         field: "value",
         type: "quantitative",
-        title: keys.split(",").join(", "),
+        title: keys.join(", "),
         scale: { zero: panels.length === 1 },
       },
       color: { field: "line", type: "nominal", title: null },
